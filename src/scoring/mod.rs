@@ -1,0 +1,10 @@
+//! Floor 1, pure: what is this transaction worth?
+//!
+//! ```text
+//! features = feature::Plan over window logs      score = the model's (runtime)
+//! verdicts = rule::RuleSet over tx, features, score
+//! decide(score?, verdicts, list hits, policy) -> outcome, reasons, source
+//! ```
+//! No clock, lock, thread, randomness, logging or I/O: values in, values out.
+
+pub mod expression;
