@@ -29,7 +29,7 @@ impl Currency {
     /// Returns how many decimal digits the minor unit has (2 for EUR, 0 for JPY, 3 for BHD).
     #[must_use]
     pub fn exponent(self) -> u32 {
-        iso_currency::Currency::from_code(self.code()).and_then(|c| c.exponent()).map_or(0, u32::from)
+        iso_currency::Currency::from_code(self.code()).and_then(iso_currency::Currency::exponent).map_or(0, u32::from)
     }
 }
 
