@@ -8,3 +8,4 @@
 //! No clock, lock, thread, randomness, logging or I/O: values in, values out.
 
 pub mod expression;
+pub mod suggest;
