@@ -7,5 +7,7 @@
 //! ```
 //! No clock, lock, thread, randomness, logging or I/O: values in, values out.
 
+pub mod document;
 pub mod expression;
+pub mod rule;
 pub mod suggest;
