@@ -9,5 +9,6 @@
 
 pub mod document;
 pub mod expression;
+pub mod list;
 pub mod rule;
 pub mod suggest;
