@@ -7,5 +7,8 @@
 //! ```
 //! No clock, lock, thread, randomness, logging or I/O: values in, values out.
 
+pub mod document;
 pub mod expression;
+pub mod list;
+pub mod rule;
 pub mod suggest;
