@@ -13,13 +13,15 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use compact_str::CompactString;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::domain::{Decision, FeatureVector, Outcome, Span, Timestamp, Transaction};
+use crate::domain::{Decision, FeatureVector, FieldRef, Outcome, Span, Timestamp, Transaction};
 use crate::scoring::decide::policy::StandinLoad;
+use crate::scoring::list::{ListEntry, ListKind};
 
 const SHARDS: usize = 64;
 /// What a record weighs beside its own texts and vectors: structs, map entry, queue entry.
@@ -54,7 +56,7 @@ pub struct Record {
     pub features: FeatureVector,
     /// How much the stand-in had been used then.
     pub standin: StandinLoad,
-    /// The list entries that matched then, as `list field reason`.
+    /// The list entries that matched then.
     pub list_hits: Vec<ListHit>,
     /// When the transaction came in.
     pub received_at: Timestamp,
@@ -62,15 +64,30 @@ pub struct Record {
     pub cursor: u64,
 }
 
-/// A list entry that matched, as recorded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A list entry that matched, as recorded: without its value, which the transaction holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListHit {
-    /// `allow` or `deny`.
-    pub list: crate::scoring::list::ListKind,
+    /// Which list.
+    pub list: ListKind,
     /// The field it matched on.
-    pub field: String,
+    pub field: FieldRef,
     /// Why it is there.
-    pub reason: String,
+    pub reason: CompactString,
+}
+
+impl ListHit {
+    /// Records an entry that matched.
+    #[must_use]
+    pub fn of(entry: &ListEntry) -> Self {
+        Self { list: entry.list, field: entry.field.clone(), reason: entry.reason.clone() }
+    }
+
+    /// Gives the entry back as far as a decision needs it.
+    #[must_use]
+    pub fn to_entry(&self) -> ListEntry {
+        let (field, reason) = (self.field.clone(), self.reason.clone());
+        ListEntry { list: self.list, field, value: CompactString::default(), reason, expires_at: None, added_by: None }
+    }
 }
 
 impl Record {

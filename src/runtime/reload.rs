@@ -148,7 +148,16 @@ impl Reloader {
 fn put_in_force(texts: &Texts, slot: &Slot) -> Result<Arc<Release>, Error> {
     slot.change(|release| {
         let checked = texts.check(&release.schema)?;
-        let lists = checked.lists.with_entries_of_api(&release.lists);
+        let lists = with_entries_of_api(checked.lists, &release.lists)?;
         Ok(Release { rules: checked.rules, lists: Arc::new(lists), policy: checked.policy, ..release.clone() })
     })
+}
+
+/// Carries the entries that came over the API into freshly read lists.
+fn with_entries_of_api(mut lists: Lists, in_force: &Lists) -> Result<Lists, Error> {
+    for entry in in_force.entries().into_iter().filter(|entry| entry.added_by.is_some()) {
+        let with = lists.with(entry.clone());
+        lists = with.map_err(|fault| Error { faults: vec![format!("lists: {fault}")] })?;
+    }
+    Ok(lists)
 }

@@ -192,7 +192,7 @@ impl Scorer {
             self.inner.standin.record(key, amount, record.decision.outcome, policy, record.received_at);
         }
         let record = ticket.settle(record);
-        events::DecisionMade { record: &record }.emit();
+        events::DecisionMade { decision: &record.decision }.emit();
         record
     }
 
@@ -231,7 +231,7 @@ impl Scorer {
             policy: &release.policy,
             standin,
         });
-        let list_hits = list_entries.iter().map(|entry| recorded_hit(entry)).collect();
+        let list_hits = list_entries.iter().map(|entry| ListHit::of(entry)).collect();
         let verdicts = rules.iter().map(|(_, verdict)| *verdict).collect();
         evaluation.latency.rules = Moment::now().micros_since(model_done);
 
@@ -355,7 +355,7 @@ enum Explained {
 }
 
 /// Picks the model's inputs out of the feature vector.
-fn model_row(release: &Release, features: &FeatureVector) -> SmallVec<[f64; 64]> {
+pub(super) fn model_row(release: &Release, features: &FeatureVector) -> SmallVec<[f64; 64]> {
     release.schema.inputs().iter().map(|&place| features.values()[place]).collect()
 }
 
@@ -370,10 +370,6 @@ fn active_rules<'a>(release: &'a Release, verdicts: &[RuleVerdict]) -> SmallVec<
         }
     }
     active
-}
-
-fn recorded_hit(entry: &crate::scoring::list::ListEntry) -> ListHit {
-    ListHit { list: entry.list, field: entry.field.to_string(), reason: entry.reason.to_string() }
 }
 
 fn degraded(request: &Request, evaluation: &Evaluation) -> SmallVec<[DegradedReason; 2]> {

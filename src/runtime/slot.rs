@@ -10,11 +10,11 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::inference::Inference;
-use crate::domain::{RateTable, ReleaseFacts, Thresholds};
+use crate::domain::{RateTable, ReleaseFacts, RuleFacts, Thresholds};
 use crate::scoring::decide::policy::Policy;
 use crate::scoring::feature::{Plan, Schema};
 use crate::scoring::list::Lists;
-use crate::scoring::rule::{Mode, RuleSet};
+use crate::scoring::rule::{Effect, Mode, Rule, RuleSet};
 
 /// The limits of a release without a model: rule weights alone are measured against them.
 pub const THRESHOLDS_WITHOUT_MODEL: Thresholds = Thresholds { review: 0.3, challenge: Some(0.5), decline: 0.7 };
@@ -74,15 +74,19 @@ impl Release {
             schema_hash: self.schema.hash().to_owned(),
             rates_version: self.rates.version.clone(),
             thresholds: model.map_or(THRESHOLDS_WITHOUT_MODEL, |model| model.thresholds),
+            rules: self.rules.rules().iter().filter(|rule| rule.mode == Mode::Active).map(rule_facts).collect(),
         });
         self
     }
+}
 
-    /// Counts the rules that take part in decisions.
-    #[must_use]
-    pub fn active_rules(&self) -> usize {
-        self.rules.rules().iter().filter(|rule| rule.mode == Mode::Active).count()
-    }
+fn rule_facts(rule: &Rule) -> RuleFacts {
+    let (weight, asks_for) = match rule.effect {
+        Effect::Weight(weight) => (weight, None),
+        Effect::Outcome(outcome) => (0, Some(outcome)),
+    };
+    let on_error_weight = rule.on_error_weight;
+    RuleFacts { id: Arc::clone(&rule.id), version: rule.version, weight, on_error_weight, asks_for }
 }
 
 /// The one place the release in force is read from and changed.
