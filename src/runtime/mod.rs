@@ -1,3 +1,4 @@
 //! Floor 2: state, time and threads. Opens no socket.
 
 pub mod clock;
+pub mod entities;

@@ -8,3 +8,5 @@
 //! No clock, lock, thread, randomness, logging or I/O: values in, values out.
 
 pub mod expression;
+pub mod feature;
+pub mod window;
