@@ -7,8 +7,12 @@
 //! ```
 //! No clock, lock, thread, randomness, logging or I/O: values in, values out.
 
+pub mod decide;
 pub mod document;
+pub mod explain;
 pub mod expression;
+pub mod feature;
 pub mod list;
 pub mod rule;
 pub mod suggest;
+pub mod window;
