@@ -20,7 +20,7 @@ use super::entities::Entities;
 use super::explainer::Budget;
 use super::inference::ModelFailure;
 use super::slot::{Model, Release, Slot};
-use super::standin::StandinUse;
+use super::standin::{Answered, StandinUse};
 use crate::domain::{
     Contribution, Decision, DecisionId, DecisionSource, DegradedReason, EntityKey, EvaluationStatus, FeatureVector,
     Label, Latency, Outcome, RuleVerdict, Score, TextField, Timestamp, TraceId, Transaction,
@@ -186,10 +186,12 @@ impl Scorer {
         let features = self.inner.parts.entities.observe(&request.transaction, &release.plan);
         let record = self.decide(request, payload_hash, &release, features).await;
         if record.decision.source == DecisionSource::Standin {
-            let amount = record.transaction.base_amount().unwrap_or(0);
-            let key = self.partition_entity(&record.transaction);
-            let policy = &release.policy.standin;
-            self.inner.standin.record(key, amount, record.decision.outcome, policy, record.received_at);
+            let answer = Answered {
+                entity: self.partition_entity(&record.transaction),
+                amount: record.transaction.base_amount().unwrap_or(0),
+                outcome: record.decision.outcome,
+            };
+            self.inner.standin.record(&answer, &release.policy.standin, record.received_at);
         }
         let record = ticket.settle(record);
         events::DecisionMade { decision: &record.decision }.emit();

@@ -26,6 +26,17 @@ pub struct StandinUse {
     state: Mutex<State>,
 }
 
+/// One stand-in answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered {
+    /// Whose total it counts for.
+    pub entity: Option<EntityKey>,
+    /// In minor units of the base currency.
+    pub amount: i64,
+    /// What was answered.
+    pub outcome: Outcome,
+}
+
 #[derive(Default)]
 struct State {
     totals: HashMap<EntityKey, VecDeque<(Timestamp, i64)>>,
@@ -57,7 +68,8 @@ impl StandinUse {
     }
 
     /// Counts one stand-in answer.
-    pub fn record(&self, entity: Option<EntityKey>, amount: i64, outcome: Outcome, policy: &Standin, now: Timestamp) {
+    pub fn record(&self, answer: &Answered, policy: &Standin, now: Timestamp) {
+        let &Answered { entity, amount, outcome } = answer;
         let mut state = self.state.lock();
         state.answers.push_back((now, outcome == Outcome::Review));
         state.reviews += usize::from(outcome == Outcome::Review);
@@ -111,7 +123,8 @@ mod tests {
         let day = policy.total_window;
         assert_eq!(usage.load(key, &policy, start).entity_total, 0);
         for step in 0..100 {
-            usage.record(key, 10, Outcome::Approve, &policy, start.plus(Span::from_seconds(step)));
+            let answer = Answered { entity: key, amount: 10, outcome: Outcome::Approve };
+            usage.record(&answer, &policy, start.plus(Span::from_seconds(step)));
         }
         assert_eq!(usage.load(key, &policy, start.plus(Span::from_seconds(100))).entity_total, 1_000);
         let half_gone = usage.load(key, &policy, start.plus(day).plus(Span::from_seconds(50))).entity_total;
@@ -125,11 +138,12 @@ mod tests {
         let (usage, policy) = (StandinUse::default(), policy());
         let start = Timestamp::from_seconds(1_000_000);
         let share = |now| usage.load(None, &policy, now).review_share;
+        let answered = |outcome| usage.record(&Answered { entity: None, amount: 10, outcome }, &policy, start);
         for _ in 0..49 {
-            usage.record(None, 10, Outcome::Review, &policy, start);
+            answered(Outcome::Review);
         }
         assert!(share(start) == 0.0);
-        usage.record(None, 10, Outcome::Decline, &policy, start);
+        answered(Outcome::Decline);
         assert!((share(start) - 0.98).abs() < 1e-12);
         assert!(share(start.plus(policy.review_window)) == 0.0);
     }

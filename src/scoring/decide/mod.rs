@@ -18,6 +18,8 @@ use super::rule::{Effect, Rule};
 use crate::domain::{DecisionSource, Outcome, Reason, RuleVerdict, Score, Thresholds, Transaction};
 use policy::{Policy, StandinLoad};
 
+pub use reasons::{REASONS_MAX, append_contributions};
+
 /// Risk points of a certain fraud.
 const POINTS_MAX: i32 = 1_000;
 
@@ -49,7 +51,7 @@ pub struct Decided {
     pub risk_score: u16,
     /// Who decided.
     pub source: DecisionSource,
-    /// Why: the decisive reason first, at most [`reasons::REASONS_MAX`].
+    /// Why: the decisive reason first, at most [`REASONS_MAX`].
     pub reasons: SmallVec<[Reason; 4]>,
 }
 

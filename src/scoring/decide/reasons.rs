@@ -38,7 +38,7 @@ static TEXTS: LazyLock<Texts> = LazyLock::new(|| {
 
 /// Collects the reasons; exactly one is decisive and it comes first.
 pub(super) fn collect(inputs: &Inputs<'_>, decisive: Decisive) -> SmallVec<[Reason; 4]> {
-    let mut reasons = SmallVec::new();
+    let mut reasons: SmallVec<[Reason; 4]> = SmallVec::new();
     match decisive {
         Decisive::Score(outcome) => reasons.push(by_score(inputs, outcome)),
         Decisive::Standin(answer) => reasons.push(by_standin(answer)),
