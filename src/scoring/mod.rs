@@ -7,6 +7,9 @@
 //! ```
 //! No clock, lock, thread, randomness, logging or I/O: values in, values out.
 
+pub mod document;
 pub mod expression;
 pub mod feature;
+pub mod rule;
+pub mod suggest;
 pub mod window;
