@@ -11,7 +11,8 @@
 //! With every detail and attack switched off ([`Options::handbook`]) the process is the one published in
 //! Le Borgne et al., *Reproducible Machine Learning for Credit Card Fraud Detection*, ULB 2022.
 //! The generator is passed in and split into one stream per purpose, so that a knob turned in one place
-//! leaves the rest of the world as it was. Memory holds the world, one day and the labels that are still due.
+//! leaves the rest of the world as it was. Memory holds the world, one day (about half a kilobyte a payment) and the
+//! labels still due (32 bytes each), however long the run.
 
 mod agenda;
 mod atlas;
@@ -20,6 +21,7 @@ mod day;
 pub mod detail;
 mod dice;
 pub mod drift;
+mod grid;
 pub mod options;
 mod scenario;
 mod simulation;

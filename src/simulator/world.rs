@@ -9,6 +9,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::atlas::{self, Channel, FAR, Issuer, Place, Trade};
+use super::grid::Grid;
 use super::options::Options;
 
 const MAP_SIDE: f64 = 100.0;
@@ -108,17 +109,12 @@ impl World {
         rng.random_range(self.near..count(&self.terminals))
     }
 
-    /// Writes down who reaches what: terminals sorted by x, so that only a band is looked at.
+    /// Writes down who reaches what.
     fn connect(&mut self, homes: &[(f64, f64)], spots: &[(f64, f64)], radius: f64) {
-        let mut by_x: Vec<(f64, f64, u32)> = spots.iter().zip(0..).map(|(&(x, y), number)| (x, y, number)).collect();
-        by_x.sort_by(|left, right| left.0.total_cmp(&right.0));
-        for (customer, &(x, y)) in self.customers.iter_mut().zip(homes) {
+        let grid = Grid::new(spots, radius);
+        for (customer, &home) in self.customers.iter_mut().zip(homes) {
             let start = self.reachable.len();
-            let first = by_x.partition_point(|spot| spot.0 < x - radius);
-            let band = by_x[first..].iter().take_while(|spot| spot.0 <= x + radius);
-            let near = band.filter(|spot| (spot.0 - x).hypot(spot.1 - y) < radius);
-            self.reachable.extend(near.map(|spot| spot.2));
-            self.reachable[start..].sort_unstable();
+            grid.within(home, &mut self.reachable);
             customer.reach = start..self.reachable.len();
         }
     }
