@@ -11,6 +11,8 @@
 //! Imports go down only; `tests/house.rs` holds the walls.
 
 pub mod domain;
+pub mod edge;
 pub mod runtime;
 pub mod scoring;
 pub mod tasks;
+pub mod telemetry;

@@ -253,6 +253,24 @@ pub struct ReleaseFacts {
     pub rates_version: String,
     /// The score limits.
     pub thresholds: Thresholds,
+    /// The active rules, in the order of a decision's verdicts.
+    pub rules: Vec<RuleFacts>,
+}
+
+/// What a decision repeats of one active rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleFacts {
+    /// The rule's stable id.
+    pub id: Arc<str>,
+    /// The rule's version.
+    pub version: u32,
+    /// Risk points a hit adds, -1000..=1000; 0 for a rule that names an outcome.
+    pub weight: i32,
+    /// Risk points an error adds.
+    pub on_error_weight: i32,
+    /// The outcome a hit asks for, when the rule names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asks_for: Option<Outcome>,
 }
 
 /// Where the time went, in microseconds.

@@ -1,0 +1,1 @@
+//! Side stairs: typed events become a log line, metrics and spans.
