@@ -41,6 +41,8 @@ pub enum FieldErrorCode {
     UnknownField,
     /// The same field twice.
     Duplicate,
+    /// An event time further ahead of receipt than the contract allows.
+    Future,
 }
 
 impl FieldErrorCode {
@@ -55,6 +57,7 @@ impl FieldErrorCode {
             Self::CardNumber => "card_number",
             Self::UnknownField => "unknown_field",
             Self::Duplicate => "duplicate_field",
+            Self::Future => "future_transaction",
         }
     }
 }
@@ -104,6 +107,25 @@ impl Draft {
     /// Records a fault found by the source (wrong type, unknown field).
     pub fn fault(&mut self, code: FieldErrorCode, path: &str, detail: &str) {
         self.faults.push(FieldError::new(code, path, detail));
+    }
+
+    /// Returns the faults recorded so far.
+    #[must_use]
+    pub fn faults(&self) -> &[FieldError] {
+        &self.faults
+    }
+
+    /// Returns the event time set so far.
+    #[must_use]
+    pub const fn instant(&self) -> Option<Timestamp> {
+        self.occurred_at
+    }
+
+    /// Tells whether a text field was set to an accepted text.
+    #[must_use]
+    pub const fn has(&self, field: TextField) -> bool {
+        let (start, end) = self.spans[field.slot()];
+        start != end
     }
 
     /// Sets the id: 1 to 128 visible characters.
