@@ -4,8 +4,8 @@ use smallvec::smallvec;
 
 use super::*;
 use crate::domain::{
-    Currency, DecisionId, DecisionSource, Draft, Latency, RateTable, Reason, ReasonSource,
-    ReleaseFacts, Thresholds, TraceId,
+    Currency, DecisionId, DecisionSource, Draft, Latency, RateTable, Reason, ReasonSource, ReleaseFacts, Thresholds,
+    TraceId,
 };
 
 fn record(id: &str, payload_hash: u128, outcome: Outcome, received_at: Timestamp) -> Record {
@@ -41,6 +41,7 @@ fn record(id: &str, payload_hash: u128, outcome: Outcome, received_at: Timestamp
             schema_hash: String::new(),
             rates_version: String::new(),
             thresholds: Thresholds { review: 0.1, challenge: None, decline: 0.5 },
+            rules: vec![],
         }),
         source: DecisionSource::Standin,
         degraded: smallvec![],

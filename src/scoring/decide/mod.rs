@@ -95,9 +95,7 @@ fn first_to_speak(inputs: &Inputs<'_>, risk: &Risk) -> (Outcome, DecisionSource,
         }
         // Rule weights moved the outcome away from what the score alone says.
         Some(_) => (by_risk, DecisionSource::Rules, heaviest_rule(inputs.rules, by_risk)),
-        None if by_risk != Outcome::Approve => {
-            (by_risk, DecisionSource::Rules, heaviest_rule(inputs.rules, by_risk))
-        }
+        None if by_risk != Outcome::Approve => (by_risk, DecisionSource::Rules, heaviest_rule(inputs.rules, by_risk)),
         None => {
             let channel = inputs.transaction.text(crate::domain::TextField::Channel);
             let answer = inputs.policy.standin.answer(channel, inputs.transaction.base_amount(), inputs.standin);
@@ -133,10 +131,9 @@ fn heaviest_rule(rules: &[(&Rule, RuleVerdict)], outcome: Outcome) -> Decisive {
     let sign = if outcome == Outcome::Approve { -1 } else { 1 };
     let weights = rules.iter().enumerate().map(|(place, (rule, verdict))| (place, sign * points(rule, *verdict)));
     // The outcome moved, so some rule has a weight: the fallback is never taken.
-    weights.max_by_key(|&(place, weight)| (weight, std::cmp::Reverse(place))).map_or(
-        Decisive::Score(outcome),
-        |(place, _)| Decisive::Rule(place),
-    )
+    weights
+        .max_by_key(|&(place, weight)| (weight, std::cmp::Reverse(place)))
+        .map_or(Decisive::Score(outcome), |(place, _)| Decisive::Rule(place))
 }
 
 /// Returns the risk points a rule adds with its verdict.
@@ -156,7 +153,8 @@ struct Risk {
 
 impl Risk {
     fn of(inputs: &Inputs<'_>) -> Self {
-        let rule_points = inputs.rules.iter().fold(0i32, |sum, (rule, verdict)| sum.saturating_add(points(rule, *verdict)));
+        let rule_points =
+            inputs.rules.iter().fold(0i32, |sum, (rule, verdict)| sum.saturating_add(points(rule, *verdict)));
         Self { score: inputs.score.map_or(0.0, Score::get), rule_points }
     }
 
