@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn a_linear_model_gets_its_weights_back() {
         let (weights, row) = ([0.1, 0.4, -0.2, 0.0, 0.05, 0.02], [1.0; 6]);
-        let model = |row: &[f64]| score(0.5 + row.iter().zip(weights).map(|(x, w)| x * w).sum::<f64>());
+        let model = |row: &[f64]| score(0.3 + row.iter().zip(weights).map(|(x, w)| x * w).sum::<f64>());
         let occlusion = Occlusion::new(&row, &[0.0; 6]);
         let occluded: Vec<_> = occlusion.rows.chunks(6).map(|row| Some(model(row))).collect();
         let ranked = occlusion.rank(model(&row), &occluded, &[10, 11, 12, 13, 14, 15]);
