@@ -16,6 +16,8 @@ mod names;
 mod node;
 mod parse;
 #[cfg(test)]
+mod peer_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -154,6 +156,18 @@ impl Expression {
             Root::Truth(truth) => Ok(f64::from(u8::from(truth.evaluate(scope)?))),
             Root::Whole(whole) => Ok(whole.evaluate(scope)? as f64),
             Root::Number(number) => number.evaluate(scope),
+        }
+    }
+
+    /// Evaluates a whole number, truth values as 0 and 1, doubles cut towards zero.
+    ///
+    /// # Errors
+    /// [`NoValue`] when something read is absent or arithmetic failed, also when a double has no whole number.
+    pub fn evaluate_whole(&self, scope: &Scope<'_>) -> Result<i64, NoValue> {
+        match &self.root {
+            Root::Truth(truth) => truth.evaluate(scope).map(i64::from),
+            Root::Whole(whole) => whole.evaluate(scope),
+            Root::Number(number) => evaluate::cut(number.evaluate(scope)?),
         }
     }
 
