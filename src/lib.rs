@@ -10,6 +10,7 @@
 //! ```
 //! Imports go down only; `tests/house.rs` holds the walls.
 
+pub mod cli;
 pub mod domain;
 pub mod runtime;
 pub mod scoring;

@@ -2,3 +2,5 @@
 
 pub mod clock;
 pub mod entities;
+pub mod inference;
+pub mod release;

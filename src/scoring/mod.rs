@@ -9,4 +9,5 @@
 
 pub mod expression;
 pub mod feature;
+pub mod metrics;
 pub mod window;
