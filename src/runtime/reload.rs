@@ -2,7 +2,7 @@
 //!
 //! The three files are read together, checked together and put in force together: when one of them is
 //! wrong, nothing changes, every fault is reported once and the release in force stays. Content is
-//! compared, not time stamps, so a mounted ConfigMap whose links are swapped is noticed too. Entries
+//! compared, not time stamps, so a mounted configuration whose links are swapped is noticed too. Entries
 //! added over the API stay in force across reloads of the file.
 
 use std::fs;

@@ -27,7 +27,7 @@ use crate::domain::{
 };
 use crate::scoring::decide::policy::StandinLoad;
 use crate::scoring::decide::{self, Decided, Inputs, append_contributions};
-use crate::scoring::explain::Occlusion;
+use crate::scoring::explain::{Occlusion, rank};
 use crate::scoring::expression::Scope;
 use crate::scoring::rule::{Mode, Rule};
 use crate::telemetry::events;
@@ -102,9 +102,19 @@ struct Inner {
 
 /// What one evaluation found, before it is recorded.
 struct Evaluation {
+    payload_hash: u128,
     features: FeatureVector,
+    /// The model's inputs out of the features.
+    row: SmallVec<[f64; 64]>,
     score: Result<Score, DegradedReason>,
     latency: Latency,
+}
+
+/// What was decided and how it is explained.
+struct Verdict {
+    decided: Decided,
+    rules: SmallVec<[RuleVerdict; 24]>,
+    explained: Explained,
 }
 
 impl Scorer {
@@ -198,22 +208,17 @@ impl Scorer {
         record
     }
 
-    async fn decide(
-        &self,
-        request: Request,
-        payload_hash: u128,
-        release: &Release,
-        features: FeatureVector,
-    ) -> Record {
+    async fn decide(&self, request: Request, payload_hash: u128, release: &Release, features: FeatureVector) -> Record {
         let features_done = Moment::now();
         let mut evaluation = Evaluation {
+            payload_hash,
+            row: model_row(release, &features),
             features,
             score: Err(DegradedReason::ModelUnavailable),
             latency: Latency { features: features_done.micros_since(request.started), ..Latency::default() },
         };
-        let row = model_row(release, &evaluation.features);
         if let Some(model) = &release.model {
-            evaluation.score = self.ask_model(model, &row, &request).await;
+            evaluation.score = self.ask_model(model, &evaluation.row, &request).await;
         }
         let model_done = Moment::now();
         evaluation.latency.model = model_done.micros_since(features_done);
@@ -234,11 +239,11 @@ impl Scorer {
             standin,
         });
         let list_hits = list_entries.iter().map(|entry| ListHit::of(entry)).collect();
-        let verdicts = rules.iter().map(|(_, verdict)| *verdict).collect();
+        let rules = rules.iter().map(|(_, verdict)| *verdict).collect();
         evaluation.latency.rules = Moment::now().micros_since(model_done);
 
-        let explained = self.explain(release, &request, &row, score, decided.outcome).await;
-        let decision = self.assemble(&request, payload_hash, release, (decided, verdicts, explained), &evaluation);
+        let explained = self.explain(release, &request, &evaluation, decided.outcome).await;
+        let decision = self.assemble(&request, release, Verdict { decided, rules, explained }, &evaluation);
         Record {
             decision,
             transaction: request.transaction,
@@ -273,8 +278,8 @@ impl Scorer {
     }
 
     fn partition_entity(&self, transaction: &Transaction) -> Option<EntityKey> {
-        let fields = self.inner.options.partition_key.iter();
-        let (field, id) = fields.filter_map(|field| Some((field, transaction.text(*field)?))).next()?;
+        let mut fields = self.inner.options.partition_key.iter();
+        let (field, id) = fields.find_map(|field| Some((field, transaction.text(*field)?)))?;
         Some(EntityKey::new(field.slot() as u64, id))
     }
 
@@ -283,15 +288,14 @@ impl Scorer {
         &self,
         release: &Release,
         request: &Request,
-        row: &[f64],
-        score: Option<Score>,
+        evaluation: &Evaluation,
         outcome: Outcome,
     ) -> Explained {
-        let (Some(model), Some(score)) = (&release.model, score) else { return Explained::NotDue };
+        let (Some(model), Ok(score)) = (&release.model, evaluation.score) else { return Explained::NotDue };
         if outcome == Outcome::Approve && !request.explain {
             return Explained::NotDue;
         }
-        let occlusion = Occlusion::new(row, &model.baseline);
+        let occlusion = Occlusion::new(&evaluation.row, &model.baseline);
         if occlusion.inputs.is_empty() {
             return Explained::Contributions(Vec::new());
         }
@@ -303,23 +307,18 @@ impl Scorer {
             return Explained::Omitted("budget");
         };
         let deadline = started.after(self.inner.options.model_deadline).min(request.deadline);
-        let scores = model.inference.score_rows(&occlusion.rows, occlusion.inputs.len(), deadline).await;
+        let Occlusion { inputs, rows } = occlusion;
+        let scores = model.inference.score_rows(rows, deadline).await;
         self.inner.parts.explanations.settle(&spending, Moment::now().micros_since(started));
         let occluded: Vec<Option<Score>> = scores.into_iter().map(Result::ok).collect();
         if occluded.iter().all(Option::is_none) {
             return Explained::Omitted(if deadline.has_passed() { "deadline" } else { "model_error" });
         }
-        Explained::Contributions(occlusion.rank(score, &occluded, release.schema.inputs()))
+        Explained::Contributions(rank(&inputs, score, &occluded, release.schema.inputs()))
     }
 
-    fn assemble(
-        &self,
-        request: &Request,
-        payload_hash: u128,
-        release: &Release,
-        (decided, rules, explained): (Decided, SmallVec<[RuleVerdict; 24]>, Explained),
-        evaluation: &Evaluation,
-    ) -> Decision {
+    fn assemble(&self, request: &Request, release: &Release, verdict: Verdict, evaluation: &Evaluation) -> Decision {
+        let Verdict { decided, rules, explained } = verdict;
         let mut reasons = decided.reasons;
         let mut explanation_omitted = None;
         match explained {
@@ -332,7 +331,7 @@ impl Scorer {
         }
         let total = Moment::now().micros_since(request.started);
         Decision {
-            id: DecisionId(payload_hash),
+            id: DecisionId(evaluation.payload_hash),
             transaction_id: request.transaction.id().into(),
             outcome: decided.outcome,
             score: evaluation.score.ok(),
@@ -363,10 +362,10 @@ pub(super) fn model_row(release: &Release, features: &FeatureVector) -> SmallVec
 
 /// Pairs the active rules with their verdicts; shadow rules are evaluated for their counts only.
 fn active_rules<'a>(release: &'a Release, verdicts: &[RuleVerdict]) -> SmallVec<[(&'a Rule, RuleVerdict); 24]> {
-    let evaluated = release.rules.rules().iter().filter(|rule| rule.mode != Mode::Off);
+    let evaluated = release.rules.evaluated();
     let mut active = SmallVec::new();
-    for (rule, verdict) in evaluated.zip(verdicts) {
-        events::RuleEvaluated { rule, verdict: *verdict }.emit();
+    for (place, (rule, verdict)) in evaluated.zip(verdicts).enumerate() {
+        release.rule_counters.count(place, *verdict);
         if rule.mode == Mode::Active {
             active.push((rule, *verdict));
         }

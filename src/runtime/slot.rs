@@ -15,6 +15,7 @@ use crate::scoring::decide::policy::Policy;
 use crate::scoring::feature::{Plan, Schema};
 use crate::scoring::list::Lists;
 use crate::scoring::rule::{Effect, Mode, Rule, RuleSet};
+use crate::telemetry::RuleCounters;
 
 /// The limits of a release without a model: rule weights alone are measured against them.
 pub const THRESHOLDS_WITHOUT_MODEL: Thresholds = Thresholds { review: 0.3, challenge: Some(0.5), decline: 0.7 };
@@ -56,12 +57,15 @@ pub struct Release {
     pub policy: Arc<Policy>,
     /// Exchange rates in force.
     pub rates: Arc<RateTable>,
+    /// How often each evaluated rule spoke, in the order of [`RuleSet::evaluated`].
+    pub rule_counters: Arc<RuleCounters>,
 }
 
 impl Release {
-    /// Derives the facts from the parts; called whenever one of them changed.
+    /// Derives facts and counters from the parts; called whenever one of them changed.
     #[must_use]
     pub fn with_facts(mut self) -> Self {
+        self.rule_counters = Arc::new(RuleCounters::new(self.rules.evaluated().map(|rule| &*rule.id)));
         let model = self.model.as_deref();
         let text = |read: fn(&Model) -> &str| model.map(read).unwrap_or_default().to_owned();
         self.facts = Arc::new(ReleaseFacts {

@@ -36,24 +36,24 @@ impl Occlusion {
         }
         Self { inputs, rows }
     }
+}
 
-    /// Ranks the contributions: largest movement first, at most [`CONTRIBUTIONS_MAX`]. A row whose
-    /// score failed is left out. `feature_of` maps a model input to its place in the schema.
-    #[must_use]
-    pub fn rank(&self, score: Score, occluded: &[Option<Score>], feature_of: &[usize]) -> Vec<Contribution> {
-        let mut contributions: Vec<Contribution> = self
-            .inputs
-            .iter()
-            .zip(occluded)
-            .filter_map(|(&input, without)| {
-                let amount = score.get() - without.as_ref()?.get();
-                (amount.abs() >= AMOUNT_MIN).then_some(Contribution { feature: feature_of[input], amount })
-            })
-            .collect();
-        contributions.sort_by(|left, right| right.amount.abs().total_cmp(&left.amount.abs()));
-        contributions.truncate(CONTRIBUTIONS_MAX);
-        contributions
-    }
+/// Ranks the contributions: largest movement first, at most [`CONTRIBUTIONS_MAX`]. A row whose score
+/// failed is left out. `inputs` are [`Occlusion::inputs`]; `feature_of` maps a model input to its
+/// place in the schema.
+#[must_use]
+pub fn rank(inputs: &[usize], score: Score, occluded: &[Option<Score>], feature_of: &[usize]) -> Vec<Contribution> {
+    let mut contributions: Vec<Contribution> = inputs
+        .iter()
+        .zip(occluded)
+        .filter_map(|(&input, without)| {
+            let amount = score.get() - without.as_ref()?.get();
+            (amount.abs() >= AMOUNT_MIN).then_some(Contribution { feature: feature_of[input], amount })
+        })
+        .collect();
+    contributions.sort_by(|left, right| right.amount.abs().total_cmp(&left.amount.abs()));
+    contributions.truncate(CONTRIBUTIONS_MAX);
+    contributions
 }
 
 #[cfg(test)]
@@ -78,11 +78,11 @@ mod tests {
         let model = |row: &[f64]| score(0.3 + row.iter().zip(weights).map(|(x, w)| x * w).sum::<f64>());
         let occlusion = Occlusion::new(&row, &[0.0; 6]);
         let occluded: Vec<_> = occlusion.rows.chunks(6).map(|row| Some(model(row))).collect();
-        let ranked = occlusion.rank(model(&row), &occluded, &[10, 11, 12, 13, 14, 15]);
+        let ranked = rank(&occlusion.inputs, model(&row), &occluded, &[10, 11, 12, 13, 14, 15]);
         let features: Vec<_> = ranked.iter().map(|c| c.feature).collect();
         assert_eq!(features, [11, 12, 10, 14]);
         assert!((ranked[1].amount + 0.2).abs() < 1e-12);
         let partly: Vec<_> = occluded.iter().enumerate().map(|(at, s)| if at == 1 { None } else { *s }).collect();
-        assert_eq!(occlusion.rank(model(&row), &partly, &[10, 11, 12, 13, 14, 15])[0].feature, 12);
+        assert_eq!(rank(&occlusion.inputs, model(&row), &partly, &[10, 11, 12, 13, 14, 15])[0].feature, 12);
     }
 }

@@ -13,6 +13,7 @@ pub mod explain;
 pub mod expression;
 pub mod feature;
 pub mod list;
+pub mod metrics;
 pub mod rule;
 pub mod suggest;
 pub mod window;
