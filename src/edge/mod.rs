@@ -1,0 +1,3 @@
+//! Floor 3: touches network and files, decides nothing.
+
+pub mod history;
