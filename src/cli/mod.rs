@@ -1,4 +1,5 @@
 //! The command line: one file a subcommand.
 
+pub mod features;
 pub mod model;
 pub mod simulate;
