@@ -12,6 +12,9 @@
 
 pub mod cli;
 pub mod domain;
+pub mod edge;
 pub mod runtime;
 pub mod scoring;
+pub mod simulator;
 pub mod tasks;
+pub mod telemetry;

@@ -116,10 +116,7 @@ struct CatchUnwind<Fut>(std::pin::Pin<Box<Fut>>);
 impl<Fut: Future> Future for CatchUnwind<Fut> {
     type Output = Result<Fut::Output, Box<dyn std::any::Any + Send>>;
 
-    fn poll(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Self::Output> {
+    fn poll(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context)));
         match polled {
             Ok(std::task::Poll::Pending) => std::task::Poll::Pending,

@@ -253,6 +253,24 @@ pub struct ReleaseFacts {
     pub rates_version: String,
     /// The score limits.
     pub thresholds: Thresholds,
+    /// The active rules, in the order of a decision's verdicts.
+    pub rules: Vec<RuleFacts>,
+}
+
+/// What a decision repeats of one active rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleFacts {
+    /// The rule's stable id.
+    pub id: Arc<str>,
+    /// The rule's version.
+    pub version: u32,
+    /// Risk points a hit adds, -1000..=1000; 0 for a rule that names an outcome.
+    pub weight: i32,
+    /// Risk points an error adds.
+    pub on_error_weight: i32,
+    /// The outcome a hit asks for, when the rule names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asks_for: Option<Outcome>,
 }
 
 /// Where the time went, in microseconds.
@@ -337,4 +355,56 @@ pub struct Decision {
     pub trace_id: TraceId,
     /// When it was decided.
     pub evaluated_at: Timestamp,
+}
+
+#[cfg(test)]
+pub(crate) mod samples {
+    //! A release and a decision of it, for tests of whoever shows decisions.
+
+    use super::*;
+
+    /// A release with two rules, for tests of what is written.
+    pub(crate) fn release() -> Arc<ReleaseFacts> {
+        let rule =
+            |id: &str, weight, asks_for| RuleFacts { id: id.into(), version: 3, weight, on_error_weight: 7, asks_for };
+        Arc::new(ReleaseFacts {
+            model_name: "card-fraud".into(),
+            model_version: "1".into(),
+            model_sha256: "ab".into(),
+            model_role: "active".into(),
+            rules_version: "r".into(),
+            policy_version: "p".into(),
+            schema_hash: "s".into(),
+            rates_version: "x".into(),
+            thresholds: Thresholds { review: 0.5, challenge: None, decline: 0.9 },
+            rules: vec![rule("velocity", 120, None), rule("stolen", 0, Some(Outcome::Decline))],
+        })
+    }
+
+    /// A decision of that release.
+    pub(crate) fn decision(id: &str) -> Decision {
+        let reason = Reason {
+            code: "AMOUNT_HIGH".into(),
+            description: "amount is \"high\"".into(),
+            contribution: Some(0.25),
+            source: ReasonSource::Model,
+            decisive: true,
+        };
+        Decision {
+            id: DecisionId(1),
+            transaction_id: id.into(),
+            outcome: Outcome::Review,
+            score: Some(Score::new(0.625).expect("a score")),
+            risk_score: 745,
+            reasons: [reason].into_iter().collect(),
+            rules: [RuleVerdict::Hit, RuleVerdict::Absent].into_iter().collect(),
+            explanation_omitted: None,
+            release: release(),
+            source: DecisionSource::Model,
+            degraded: [DegradedReason::RateMissing].into_iter().collect(),
+            latency: Latency { total: 40, features: 5, rules: 2, model: 20 },
+            trace_id: TraceId(10),
+            evaluated_at: Timestamp::from_seconds(1_772_359_200),
+        }
+    }
 }

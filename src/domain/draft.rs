@@ -41,6 +41,8 @@ pub enum FieldErrorCode {
     UnknownField,
     /// The same field twice.
     Duplicate,
+    /// An event time further ahead of receipt than the contract allows.
+    Future,
 }
 
 impl FieldErrorCode {
@@ -55,6 +57,7 @@ impl FieldErrorCode {
             Self::CardNumber => "card_number",
             Self::UnknownField => "unknown_field",
             Self::Duplicate => "duplicate_field",
+            Self::Future => "future_transaction",
         }
     }
 }
@@ -104,6 +107,25 @@ impl Draft {
     /// Records a fault found by the source (wrong type, unknown field).
     pub fn fault(&mut self, code: FieldErrorCode, path: &str, detail: &str) {
         self.faults.push(FieldError::new(code, path, detail));
+    }
+
+    /// Returns the faults recorded so far.
+    #[must_use]
+    pub fn faults(&self) -> &[FieldError] {
+        &self.faults
+    }
+
+    /// Returns the event time set so far.
+    #[must_use]
+    pub const fn instant(&self) -> Option<Timestamp> {
+        self.occurred_at
+    }
+
+    /// Tells whether a text field was set to an accepted text.
+    #[must_use]
+    pub const fn has(&self, field: TextField) -> bool {
+        let (start, end) = self.spans[field.slot()];
+        start != end
     }
 
     /// Sets the id: 1 to 128 visible characters.
@@ -256,7 +278,8 @@ impl Draft {
     }
 }
 
-type Fault = (FieldErrorCode, &'static str);
+/// A code and what was expected.
+pub(crate) type Fault = (FieldErrorCode, &'static str);
 
 const CARD_NUMBER: Fault =
     (FieldErrorCode::CardNumber, "holds a full card number: send a token, the first 6 to 8 digits or the last 4");
@@ -265,7 +288,8 @@ fn is_id(text: &str) -> bool {
     (1..=ID_LEN_MAX).contains(&text.len()) && !text.chars().any(|c| c.is_control() || c.is_whitespace())
 }
 
-fn check_text(rule: TextRule, text: &str) -> Result<(), Fault> {
+/// Checks text against a field's rule; the fault never repeats the text.
+pub(crate) fn check_text(rule: TextRule, text: &str) -> Result<(), Fault> {
     let all_digits = || text.bytes().all(|b| b.is_ascii_digit());
     let expect = |holds: bool, detail: &'static str| {
         if holds { Ok(()) } else { Err((FieldErrorCode::InvalidValue, detail)) }

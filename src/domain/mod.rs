@@ -21,7 +21,7 @@ pub mod value;
 
 pub use decision::{
     Contribution, Decision, DecisionId, DecisionSource, DegradedReason, EvaluationStatus, Latency, Outcome, Reason,
-    ReasonSource, ReleaseFacts, RuleVerdict, Thresholds, TraceId,
+    ReasonSource, ReleaseFacts, RuleFacts, RuleVerdict, Thresholds, TraceId,
 };
 pub use draft::{Draft, FieldError, FieldErrorCode};
 pub use features::FeatureVector;

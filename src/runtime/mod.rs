@@ -1,6 +1,13 @@
 //! Floor 2: state, time and threads. Opens no socket.
 
 pub mod clock;
+pub mod decisions;
 pub mod entities;
+pub mod explainer;
 pub mod inference;
 pub mod release;
+pub mod reload;
+pub mod reproduce;
+pub mod scorer;
+pub mod slot;
+pub mod standin;

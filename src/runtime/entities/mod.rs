@@ -28,8 +28,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::domain::{FeatureVector, Label, Span, Timestamp, Transaction};
 use crate::scoring::feature::{Conflict, Layout, Plan, Schema};
 use index::{Index, Mark, Place, Sent};
-use shard::{Shard, Visit};
 pub use shard::EntityView;
+use shard::{Shard, Visit};
 pub use warmth::Warmth;
 use warmth::Watch;
 use watermark::Watermark;
@@ -199,6 +199,12 @@ impl Entities {
         self.go(transaction, None, true);
     }
 
+    /// Tells whether a transaction of this id is here.
+    #[must_use]
+    pub fn knows(&self, transaction_id: &str) -> bool {
+        self.index.sent(xxh3_64(transaction_id.as_bytes())) != Sent::Never
+    }
+
     fn go(&self, transaction: &Transaction, plan: Option<&Plan>, insert: bool) -> Option<FeatureVector> {
         let hash = xxh3_64(transaction.id().as_bytes());
         let time = transaction.occurred_at().micros();
@@ -245,11 +251,7 @@ impl Entities {
         let hash = xxh3_64(label.transaction_id.as_bytes());
         let mark = Mark { known_at: label.occurred_at.micros(), fraud: label.kind.is_fraud() };
         let Some(place) = self.index.label(hash, mark) else { return LabelOutcome::Pending };
-        if self.mark(hash, &place, mark, &self.layout.load()) {
-            LabelOutcome::Applied
-        } else {
-            LabelOutcome::Unchanged
-        }
+        if self.mark(hash, &place, mark, &self.layout.load()) { LabelOutcome::Applied } else { LabelOutcome::Unchanged }
     }
 
     fn mark(&self, hash: u64, place: &Place, mark: Mark, layout: &Layout) -> bool {
@@ -300,6 +302,7 @@ impl Entities {
         self.watermark.first().map(|_| Timestamp::from_micros(self.watermark.clock()))
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
     fn shard_of(&self, bits: u128) -> usize {
         (bits >> 64) as usize & (self.shards.len() - 1)
     }

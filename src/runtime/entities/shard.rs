@@ -123,9 +123,8 @@ impl Shard {
         let known = slot.and_then(|slot| self.cells.get(slot));
         let stranger = known.is_none().then(|| Cell::new(visit.kind, kind, self.evicted_until));
         let cell = known.or(stranger.as_ref());
-        let capped = visit.plan.zip(cell).is_some_and(|(plan, cell)| {
-            read(cell, plan, kind, visit, (&mut self.seen, values))
-        });
+        let capped =
+            visit.plan.zip(cell).is_some_and(|(plan, cell)| read(cell, plan, kind, visit, (&mut self.seen, values)));
         if visit.insert
             && let Some(slot) = slot
         {

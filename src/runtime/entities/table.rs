@@ -43,13 +43,11 @@ impl<K: Copy + Eq + Hash, V> Table<K, V> {
 
     /// Inserts a value under a key that is not here; `None` when there are 2^32 already.
     pub(super) fn insert(&mut self, key: K, value: V) -> Option<u32> {
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
-            None => {
-                let slot = u32::try_from(self.values.len()).ok()?;
-                self.values.push(None);
-                slot
-            }
+        let slot = if let Some(slot) = self.free.pop() {
+            slot
+        } else {
+            self.values.push(None);
+            u32::try_from(self.values.len() - 1).ok()?
         };
         self.values[slot as usize] = Some((key, value));
         self.slots.insert(key, slot);
@@ -89,7 +87,9 @@ impl<K: Copy + Eq + Hash, V> Table<K, V> {
     /// Returns the bytes of the table itself, without what its values point to.
     pub(super) fn bytes(&self) -> usize {
         let slot = size_of::<(K, u32)>() + 1;
-        self.values.capacity() * size_of::<Option<(K, V)>>() + self.slots.capacity() * 8 / 7 * slot + self.free.capacity() * 4
+        self.values.capacity() * size_of::<Option<(K, V)>>()
+            + self.slots.capacity() * 8 / 7 * slot
+            + self.free.capacity() * 4
     }
 
     fn step(&mut self) -> usize {

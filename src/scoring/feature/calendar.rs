@@ -81,7 +81,7 @@ mod tests {
             let calendar = Calendar::new(zone).expect("a zone");
             let instant = Timestamp::parse(instant).expect("an instant");
             let seen = CalendarFact::ALL.map(|(fact, _)| calendar.fact(fact, instant));
-            assert_eq!(seen, facts, "{zone} {instant}");
+            assert_eq!(seen.map(f64::to_bits), facts.map(f64::to_bits), "{zone} {instant}");
         };
         check("UTC", "1970-01-01T00:00:00Z", [0.0, 3.0, 0.0, 1.0]);
         check("UTC", "2018-04-01T06:59:59Z", [6.0, 6.0, 1.0, 1.0]);

@@ -128,9 +128,10 @@ impl Layout {
         (text, expression): &(CompactString, Expression),
     ) -> Result<u8, Conflict> {
         let reads_attributes = text.contains("attributes");
-        let known = self.predicates.iter().position(|known| {
-            known.text == *text && (!reads_attributes || known.attributes == *schema.attributes())
-        });
+        let known = self
+            .predicates
+            .iter()
+            .position(|known| known.text == *text && (!reads_attributes || known.attributes == *schema.attributes()));
         let place = known.unwrap_or(self.predicates.len());
         if place >= PREDICATES_MAX {
             return Err(Conflict::Predicates);

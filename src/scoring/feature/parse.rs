@@ -64,17 +64,22 @@ fn utc() -> Calendar {
 fn canonical_hash(text: &str) -> String {
     let canonical = text.parse::<toml::Table>().ok().and_then(|table| toml::to_string(&table).ok());
     let digest = Sha256::digest(canonical.as_deref().unwrap_or(text));
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes()[..offset.min(text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
+    text.get(..offset).unwrap_or(text).split('\n').count()
 }
 
 fn syntax(text: &str, error: &toml::de::Error) -> SchemaFault {
     let line = error.span().map_or(1, |span| line_of(text, span.start));
     let message = error.message().replace('\n', " ");
-    SchemaFault { line, subject: "schema".into(), message, cure: "see docs/features.md for the keys of a schema".into() }
+    SchemaFault {
+        line,
+        subject: "schema".into(),
+        message,
+        cure: "see docs/features.md for the keys of a schema".into(),
+    }
 }
 
 /// What is wrong and its cure.
@@ -94,7 +99,10 @@ fn choose<T: Copy>(what: &str, word: &str, choices: &[(T, &str)]) -> Result<T, W
 
 fn span(what: &str, text: &str) -> Result<Span, Wrong> {
     let Some(span) = Span::parse(text).filter(|span| span.micros() > 0) else {
-        return wrong(format!("{what} = \"{text}\" is not a length of time above 0"), "write for example \"24h\" or \"7d\"");
+        return wrong(
+            format!("{what} = \"{text}\" is not a length of time above 0"),
+            "write for example \"24h\" or \"7d\"",
+        );
     };
     Ok(span)
 }
@@ -152,10 +160,8 @@ impl<'a> Checker<'a> {
                 self.attributes.insert(name.clone(), kind);
             }
         }
-        let bounds = [
-            ("entity kinds", raw.entity.len(), ENTITY_KINDS_MAX),
-            ("features", raw.feature.len(), FEATURES_MAX),
-        ];
+        let bounds =
+            [("entity kinds", raw.entity.len(), ENTITY_KINDS_MAX), ("features", raw.feature.len(), FEATURES_MAX)];
         for (what, count, most) in bounds {
             if count > most {
                 self.fault((format!("{count} {what} are more than {most}"), "split the schema".into()));
@@ -284,7 +290,10 @@ impl<'a> Checker<'a> {
 
     fn field(&self, what: &str, path: &str, kinds: &[ValueKind]) -> Result<FieldRef, Wrong> {
         let Some(field) = FieldRef::parse(path) else {
-            return wrong(format!("{what} = \"{path}\" is no field"), "use a path such as \"card.token\" or \"attributes.NAME\"");
+            return wrong(
+                format!("{what} = \"{path}\" is no field"),
+                "use a path such as \"card.token\" or \"attributes.NAME\"",
+            );
         };
         let Some(kind) = kind_of(&field, &self.attributes) else {
             return wrong(format!("{what} = \"{path}\" is not declared"), "add its kind under [attributes]");
@@ -328,7 +337,10 @@ impl<'a> Checker<'a> {
                 None => None,
             },
             same: raw.same.as_deref().map(|path| self.field("same", path, &[ValueKind::Text])).transpose()?,
-            labels: raw.labels.as_deref().map_or(Ok(LabelFilter::Any), |word| choose("labels", word, &LABEL_FILTERS))?,
+            labels: raw
+                .labels
+                .as_deref()
+                .map_or(Ok(LabelFilter::Any), |word| choose("labels", word, &LABEL_FILTERS))?,
             above: raw.above.as_ref().map(|above| self.above(above, raw)).transpose()?,
             include_current: include_current(measure, raw)?,
             resolution: raw.resolution.as_deref().map(|text| span("resolution", text)).transpose()?,
@@ -373,9 +385,7 @@ impl<'a> Checker<'a> {
         let own = raw.entity.as_deref();
         let early = match &self.features[feature].source {
             Source::Field { .. } | Source::Codes { .. } | Source::Calendar(_) => true,
-            Source::Aggregate(known) => {
-                known.above.is_none() && own == Some(self.entities[known.entity].name.as_str())
-            }
+            Source::Aggregate(known) => known.above.is_none() && own == Some(self.entities[known.entity].name.as_str()),
             Source::Expression(_) => false,
         };
         if !early || !above.times.is_finite() {
@@ -439,7 +449,7 @@ fn panes(aggregate: &Aggregate) -> Result<(), Wrong> {
         return wrong("a count of panes is of rows", "drop column, or say has(tx.FIELD) in where");
     }
     let reach = aggregate.window.micros() + aggregate.delay.micros();
-    if reach / resolution.micros() > PANES_MAX || aggregate.window < resolution {
+    if reach / resolution.micros() > i64::from(PANES_MAX) || aggregate.window < resolution {
         let cure = format!("choose a resolution between the window's {PANES_MAX}th part and the window");
         return wrong("the resolution does not fit the window", cure);
     }

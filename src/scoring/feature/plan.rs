@@ -14,9 +14,7 @@ use super::layout::{Conflict, Layout};
 use super::schema::{Aggregate, Schema, Source};
 use crate::domain::{FeatureVector, Transaction, Value};
 use crate::scoring::expression::Scope;
-use crate::scoring::window::{
-    AsOf, Filter, LabelFilter, Log, Measure, PaneSpec, PaneTrack, Reading, Seen, Track,
-};
+use crate::scoring::window::{AsOf, Filter, LabelFilter, Log, Measure, PaneSpec, PaneTrack, Reading, Seen, Track};
 
 /// The features while they are computed; `None` is not computed or missing.
 pub type Values = SmallVec<[Option<f64>; 96]>;
@@ -104,9 +102,7 @@ impl Plan {
         let features = self.schema.features().iter();
         features
             .map(|feature| match &feature.source {
-                Source::Field { field, divide_by } => {
-                    transaction.read(field).as_f64().map(|number| number / divide_by)
-                }
+                Source::Field { field, divide_by } => transaction.read(field).as_f64().map(|number| number / divide_by),
                 Source::Codes { field, codes, unseen } => match transaction.read(field) {
                     Value::Text(text) => Some(codes.get(text).copied().unwrap_or(*unseen)),
                     Value::Absent | Value::Bool(_) | Value::Int(_) | Value::Float(_) => None,
@@ -221,8 +217,7 @@ impl KindPlan {
 
     /// Lets tracks without a column ride along with one over the same rows.
     fn join_counts(&mut self) {
-        let (with_column, without): (Vec<_>, Vec<_>) =
-            self.tracks.drain(..).partition(|track| track.column.is_some());
+        let (with_column, without): (Vec<_>, Vec<_>) = self.tracks.drain(..).partition(|track| track.column.is_some());
         self.tracks = with_column;
         for track in without {
             match self.tracks.iter_mut().find(|known| shares_pass(known, &track)) {

@@ -209,3 +209,20 @@ pub(super) fn kind_of(field: &FieldRef, attributes: &BTreeMap<CompactString, Val
         FieldRef::Attribute(name) => attributes.get(name).copied(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_schemas_are_right() {
+        let check = |text: &str, features: usize, inputs: usize, days: i64| {
+            let schema = Schema::parse(text).unwrap_or_else(|faults| panic!("{faults:#?}"));
+            assert_eq!((schema.features().len(), schema.inputs().len()), (features, inputs), "{}", schema.name());
+            assert_eq!(schema.longest_window(), Span::from_days(days));
+        };
+        check(include_str!("../../../models/schemas/handbook.toml"), 15, 15, 37);
+        check(include_str!("../../../models/schemas/handbook-rich.toml"), 50, 42, 60);
+        check(include_str!("../../../models/schemas/card-fraud.toml"), 101, 55, 60);
+    }
+}

@@ -30,6 +30,8 @@ pub struct Log {
     stride: u32,
     head: u32,
     floor: i64,
+    // Boxed: most logs have none, and an entity has 16 bytes less.
+    #[expect(clippy::box_collection, reason = "see above")]
     pub(super) older_labels: Option<Box<Vec<LabelMark>>>,
 }
 
@@ -38,7 +40,8 @@ impl Log {
     /// known to be lost already; `i64::MIN` for none.
     #[must_use]
     pub fn new(columns: usize, floor: i64) -> Self {
-        let stride = u32::try_from(HEADER_WORDS + columns).expect("a schema has far fewer columns");
+        // A schema has far fewer columns than 2^32.
+        let stride = u32::try_from(HEADER_WORDS + columns).unwrap_or(u32::MAX);
         Self { words: Vec::new(), stride, head: 0, floor, older_labels: None }
     }
 

@@ -102,7 +102,7 @@ impl Moments {
     #[must_use]
     pub fn sum(&self) -> Option<f64> {
         // One of the two is zero: a column holds whole numbers or doubles.
-        (self.values > 0).then(|| self.sum as f64 + self.total)
+        (self.values > 0).then_some(self.sum as f64 + self.total)
     }
 
     /// Returns the mean; `None` of nothing.

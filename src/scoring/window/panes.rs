@@ -12,7 +12,7 @@ use super::track::finish;
 use super::{ABSENT, ColumnKind, Moments, Reading, predicate_mask};
 
 /// The most panes a window may span.
-pub const PANES_MAX: i64 = 1_024;
+pub const PANES_MAX: u32 = 1_024;
 /// Panes kept at most: those of the longest window and its lateness; beyond it the oldest goes.
 const PANES_KEPT_MAX: usize = 2 * PANES_MAX as usize;
 
@@ -138,7 +138,8 @@ mod tests {
     use super::super::Measure;
     use super::*;
 
-    const SPEC: PaneSpec = PaneSpec { resolution: 10, predicate: None, column: Some((2, ColumnKind::Int)), retention: 100 };
+    const SPEC: PaneSpec =
+        PaneSpec { resolution: 10, predicate: None, column: Some((2, ColumnKind::Int)), retention: 100 };
 
     fn row(time: i64, amount: i64) -> [u64; 3] {
         [time.cast_unsigned(), 0, amount.cast_unsigned()]

@@ -53,6 +53,7 @@ impl Seen {
     }
 
     /// Returns where the word is, or the free slot where it would go; there is always a free one.
+    #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
     fn place(&self, word: u64) -> usize {
         let mask = self.slots.len() - 1;
         // Whole numbers are words too: spread them before taking the low bits.

@@ -1,0 +1,306 @@
+//! The process's metrics: one registry, every child resolved once.
+//!
+//! Events write here; `/metrics` reads here. Gauges that somebody else knows (entities, ledger, queue)
+//! are set just before a scrape through [`Metrics::before_scrape`].
+
+use std::sync::{Arc, LazyLock};
+
+use parking_lot::Mutex;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+
+use super::histogram::Latencies;
+use super::process::Process;
+use crate::domain::{DecisionSource, DegradedReason, LabelKind, Outcome};
+
+/// Stages of a decision, in the order of the histogram's children.
+pub const STAGES: [&str; 5] = ["total", "features", "rules", "model", "queue"];
+/// What became of a label.
+pub const LABEL_OUTCOMES: [&str; 3] = ["applied", "pending", "unchanged"];
+/// Classes of a response's status.
+pub const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+/// What a spans' queue does with one.
+pub const SPAN_OUTCOMES: [&str; 3] = ["exported", "dropped", "failed"];
+/// What the gauges of state count.
+pub const STATE_PARTS: [&str; 8] = [
+    "entities",
+    "entity_events",
+    "entity_bytes",
+    "labels_pending",
+    "ledger_records",
+    "ledger_bytes",
+    "inference_queue",
+    "list_entries",
+];
+
+/// Every metric of the process.
+pub struct Metrics {
+    registry: Registry,
+    scrape: Mutex<Vec<Hook>>,
+    /// Decisions by outcome and source; index by [`Self::decision`].
+    decisions: Vec<IntCounter>,
+    /// Decisions that were less than whole, by reason.
+    pub degraded: Vec<IntCounter>,
+    /// Where the time of a decision went, by [`STAGES`].
+    pub latency: Shared<Latencies>,
+    /// Duplicates answered with the first decision.
+    pub duplicates: IntCounter,
+    /// Transactions that no model scored, by reason.
+    pub model_failures: Vec<IntCounter>,
+    /// Rows scored by the model, warm-up and explanations included.
+    pub model_rows: IntCounter,
+    /// Requests by status class.
+    pub requests: Vec<IntCounter>,
+    /// Refusals by problem code.
+    pub problems: IntCounterVec,
+    /// Requests being served.
+    pub requests_in_flight: IntGauge,
+    /// Connections open.
+    pub connections: IntGauge,
+    /// Fields passed over because the contract does not know them.
+    pub fields_ignored: IntCounter,
+    /// Labels by kind.
+    pub labels: Vec<IntCounter>,
+    /// Labels by what became of them.
+    pub label_outcomes: Vec<IntCounter>,
+    /// Verdicts but `no_hit`, by rule.
+    pub rule_verdicts: IntCounterVec,
+    /// Reloads of rules, lists and policy by result.
+    pub reloads: IntCounterVec,
+    /// Releases put in force.
+    pub releases: IntCounter,
+    /// State by part, set before a scrape.
+    pub state: Vec<IntGauge>,
+    /// Whether the service is ready.
+    pub ready: IntGauge,
+    /// Spans by what became of them.
+    pub spans: Vec<IntCounter>,
+    /// Panics that were caught or ended a thread.
+    pub panics: IntCounter,
+}
+
+type Hook = Box<dyn Fn(&Metrics) + Send + Sync>;
+
+/// The metrics of this process.
+#[must_use]
+pub fn metrics() -> &'static Metrics {
+    static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+    &METRICS
+}
+
+/// A collector that both the registry and we hold.
+#[derive(Debug)]
+pub struct Shared<C>(Arc<C>);
+
+impl<C> Clone for Shared<C> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<C> std::ops::Deref for Shared<C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        &self.0
+    }
+}
+
+impl<C: Collector> Collector for Shared<C> {
+    fn desc(&self) -> Vec<&Desc> {
+        self.0.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.0.collect()
+    }
+}
+
+impl Metrics {
+    fn new() -> Self {
+        let build = Builder { registry: Registry::new() };
+        let outcomes = Outcome::ALL.map(Outcome::name);
+        let sources = DecisionSource::ALL.map(DecisionSource::name);
+        let reasons = DegradedReason::ALL.map(DegradedReason::name);
+        let decisions = build.counters(
+            "fraudd_decisions_total",
+            "Decisions made, by outcome and by who made them.",
+            &["outcome", "source"],
+        );
+        let latency = Shared(Arc::new(Latencies::new(
+            "fraudd_decision_stage_seconds",
+            "Where the time of a decision went; queue is the wait for an inference thread.",
+            "stage",
+            &STAGES,
+        )));
+        build.register(latency.clone());
+        build.register(Process::new());
+        let one_label = |name, help, label: &str, values: &[&str]| {
+            let vec = build.counters(name, help, &[label]);
+            values.iter().map(|value| vec.with_label_values(&[value])).collect::<Vec<_>>()
+        };
+        Self {
+            decisions: outcomes
+                .iter()
+                .flat_map(|outcome| sources.iter().map(|source| decisions.with_label_values(&[*outcome, *source])))
+                .collect(),
+            degraded: one_label(
+                "fraudd_decisions_degraded_total",
+                "Decisions that were less than whole, by reason.",
+                "reason",
+                &reasons,
+            ),
+            latency,
+            duplicates: build.counter("fraudd_duplicates_total", "Requests answered with the first decision again."),
+            model_failures: one_label(
+                "fraudd_model_failures_total",
+                "Transactions that no model scored, by reason.",
+                "reason",
+                &reasons,
+            ),
+            model_rows: build.counter("fraudd_model_rows_total", "Rows scored by models, explanations included."),
+            requests: one_label(
+                "fraudd_http_requests_total",
+                "HTTP requests by class of status.",
+                "status",
+                &STATUS_CLASSES,
+            ),
+            problems: build.counters("fraudd_http_problems_total", "HTTP refusals by problem code.", &["code"]),
+            requests_in_flight: build.gauge("fraudd_http_requests_in_flight", "HTTP requests being served."),
+            connections: build.gauge("fraudd_http_connections", "HTTP connections open."),
+            fields_ignored: build
+                .counter("fraudd_fields_ignored_total", "Fields passed over because the contract does not know them."),
+            labels: one_label(
+                "fraudd_labels_total",
+                "Labels received, by kind.",
+                "label",
+                &LabelKind::ALL.map(LabelKind::name),
+            ),
+            label_outcomes: one_label(
+                "fraudd_label_outcomes_total",
+                "What became of labels.",
+                "result",
+                &LABEL_OUTCOMES,
+            ),
+            rule_verdicts: build.counters(
+                "fraudd_rule_verdicts_total",
+                "Rule verdicts other than no_hit, by configured rule.",
+                &["rule", "verdict"],
+            ),
+            reloads: build.counters(
+                "fraudd_reloads_total",
+                "Reloads of rules, lists and policy, by result.",
+                &["result"],
+            ),
+            releases: build.counter("fraudd_releases_total", "Releases put in force."),
+            state: {
+                let vec = build.gauges("fraudd_state", "State held in memory, by part.", &["part"]);
+                STATE_PARTS.iter().map(|part| vec.with_label_values(&[part])).collect()
+            },
+            ready: build.gauge("fraudd_ready", "1 when the service is ready."),
+            spans: one_label("fraudd_spans_total", "Trace spans, by what became of them.", "result", &SPAN_OUTCOMES),
+            panics: build.counter("fraudd_panics_total", "Panics, each of them a defect."),
+            scrape: Mutex::default(),
+            registry: build.registry,
+        }
+    }
+
+    /// Returns the counter of decisions of one outcome and source.
+    #[must_use]
+    pub fn decision(&self, outcome: Outcome, source: DecisionSource) -> &IntCounter {
+        &self.decisions[outcome as usize * DecisionSource::ALL.len() + source as usize]
+    }
+
+    /// Adds something to do before each scrape: set gauges of state.
+    pub fn before_scrape(&self, hook: impl Fn(&Self) + Send + Sync + 'static) {
+        self.scrape.lock().push(Box::new(hook));
+    }
+
+    /// Sets a gauge of state; a name that is not one of [`STATE_PARTS`] changes nothing.
+    pub fn set_state(&self, part: &str, value: u64) {
+        if let Some(index) = STATE_PARTS.iter().position(|known| *known == part) {
+            self.state[index].set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Appends the Prometheus text format to `out`.
+    pub fn scrape(&self, out: &mut Vec<u8>) {
+        for hook in self.scrape.lock().iter() {
+            hook(self);
+        }
+        // Writing to memory fails only on a malformed family, which registering has excluded.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), out);
+    }
+
+    /// Returns the name and help of every metric, for the documentation.
+    #[must_use]
+    pub fn documented(&self) -> Vec<(String, String)> {
+        self.problems.with_label_values(&["internal"]);
+        self.reloads.with_label_values(&["applied"]);
+        self.rule_verdicts.with_label_values(&["none", "hit"]);
+        let families = self.registry.gather();
+        families.iter().map(|family| (family.name().to_owned(), family.help().to_owned())).collect()
+    }
+}
+
+struct Builder {
+    registry: Registry,
+}
+
+const CONSTANT: &str = "names, labels and help are constants of this file, each registered once";
+
+impl Builder {
+    fn register(&self, collector: impl Collector + 'static) {
+        self.registry.register(Box::new(collector)).expect(CONSTANT);
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        let counter = IntCounter::new(name, help).expect(CONSTANT);
+        self.register(counter.clone());
+        counter
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        let counters = IntCounterVec::new(Opts::new(name, help), labels).expect(CONSTANT);
+        self.register(counters.clone());
+        counters
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        let gauge = IntGauge::new(name, help).expect(CONSTANT);
+        self.register(gauge.clone());
+        gauge
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        let gauges = IntGaugeVec::new(Opts::new(name, help), labels).expect(CONSTANT);
+        self.register(gauges.clone());
+        gauges
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_table_is_the_registry() {
+        let page = include_str!("../../docs/metrics.md");
+        let documented: Vec<_> = page.lines().filter(|line| line.starts_with("| `fraudd_")).collect();
+        let expected: Vec<_> =
+            metrics().documented().into_iter().map(|(name, help)| format!("| `{name}` | {help} |")).collect();
+        assert_eq!(documented, expected, "\n{}", expected.join("\n"));
+    }
+
+    #[test]
+    fn decisions_are_counted_apart() {
+        let registry = Metrics::new();
+        registry.decision(Outcome::Decline, DecisionSource::Standin).inc();
+        let mut text = Vec::new();
+        registry.scrape(&mut text);
+        let text = String::from_utf8(text).expect("UTF-8");
+        assert!(text.contains(r#"fraudd_decisions_total{outcome="decline",source="standin"} 1"#));
+        assert!(text.contains(r#"fraudd_decisions_total{outcome="approve",source="model"} 0"#));
+    }
+}

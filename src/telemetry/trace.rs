@@ -1,0 +1,120 @@
+//! W3C trace context: taken from the caller, or made; returned with our own span.
+//!
+//! Who samples: the caller when it sent a `traceparent`, else a ratio of the trace ids. A trace that is
+//! not sampled costs the reading of one header.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::domain::TraceId;
+
+/// The trace of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceContext {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// The caller's span; `None` when the trace begins here.
+    pub parent_id: Option<u64>,
+    /// Our span.
+    pub span_id: u64,
+    /// Whether spans are exported.
+    pub sampled: bool,
+}
+
+/// How many traces of 2^32 that begin here are sampled.
+static SAMPLED_OF_2_POW_32: AtomicU32 = AtomicU32::new(0);
+
+/// Sets which share of the traces that begin here is exported, 0..=1.
+#[expect(clippy::cast_possible_truncation, reason = "the ratio is clamped to 0..=1")]
+pub fn set_sample_ratio(ratio: f64) {
+    let share = (ratio.clamp(0.0, 1.0) * f64::from(u32::MAX)) as u32;
+    SAMPLED_OF_2_POW_32.store(share, Ordering::Relaxed);
+}
+
+impl TraceContext {
+    /// Continues the caller's trace, or begins one; a malformed header is as none (W3C, section 3.3).
+    #[must_use]
+    pub fn from_header(traceparent: Option<&[u8]>) -> Self {
+        let parent = traceparent.and_then(|header| std::str::from_utf8(header).ok()).and_then(parse);
+        let span_id = fresh();
+        if let Some((trace_id, parent_id, sampled)) = parent {
+            return Self { trace_id: TraceId(trace_id), parent_id: Some(parent_id), span_id, sampled };
+        }
+        let (high, low) = (fresh(), fresh());
+        let share = SAMPLED_OF_2_POW_32.load(Ordering::Relaxed);
+        let sampled = share == u32::MAX || ((low >> 32) as u32) < share;
+        Self { trace_id: TraceId(u128::from(high) << 64 | u128::from(low)), parent_id: None, span_id, sampled }
+    }
+
+    /// Returns a fresh span id below this one.
+    #[must_use]
+    pub fn child_id(&self) -> u64 {
+        fresh()
+    }
+}
+
+impl fmt::Display for TraceContext {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "00-{}-{:016x}-{:02x}", self.trace_id, self.span_id, u8::from(self.sampled))
+    }
+}
+
+/// Reads `version-traceid-parentid-flags`; a later version may append fields, version ff may not be.
+fn parse(header: &str) -> Option<(u128, u64, bool)> {
+    let mut parts = header.split('-');
+    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let is_hex = |text: &str, len| {
+        text.len() == len && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    };
+    let shaped = is_hex(version, 2) && is_hex(trace, 32) && is_hex(parent, 16) && is_hex(flags, 2);
+    if !shaped || version == "ff" || (version == "00" && parts.next().is_some()) {
+        return None;
+    }
+    let trace = u128::from_str_radix(trace, 16).ok().filter(|id| *id != 0)?;
+    let parent = u64::from_str_radix(parent, 16).ok().filter(|id| *id != 0)?;
+    let flags = u8::from_str_radix(flags, 16).ok()?;
+    Some((trace, parent, flags & 1 == 1))
+}
+
+/// Returns 64 bits that are not 0 and that nobody can foresee: a keyed hash of a counter.
+fn fresh() -> u64 {
+    static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    KEY.hash_one(COUNTER.fetch_add(1, Ordering::Relaxed)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    #[test]
+    fn a_trace_is_continued() {
+        let context = TraceContext::from_header(Some(HEADER.as_bytes()));
+        assert_eq!(context.trace_id.to_string(), "0af7651916cd43dd8448eb211c80319c");
+        assert_eq!((context.parent_id, context.sampled), (Some(0xb7ad_6b71_6920_3331), true));
+        let returned = context.to_string();
+        assert!(returned.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && returned.ends_with("-01"));
+        assert!(!returned.contains("b7ad6b7169203331"));
+    }
+
+    #[test]
+    fn what_is_malformed_begins_a_new_trace() {
+        let zero_trace = format!("00-{}-b7ad6b7169203331-01", "0".repeat(32));
+        let zero_span = format!("00-0af7651916cd43dd8448eb211c80319c-{}-01", "0".repeat(16));
+        let upper = HEADER.to_uppercase();
+        let longer = format!("{HEADER}-x");
+        let forbidden = HEADER.replacen("00", "ff", 1);
+        for wrong in ["", "00", &zero_trace, &zero_span, &upper, &longer, &forbidden] {
+            let context = TraceContext::from_header(Some(wrong.as_bytes()));
+            assert_eq!(context.parent_id, None, "{wrong}");
+            assert_ne!(context.trace_id, TraceId(0));
+        }
+        assert_ne!(TraceContext::from_header(None).trace_id, TraceContext::from_header(None).trace_id);
+        let future = format!("{}-x", HEADER.replacen("00", "01", 1));
+        assert!(TraceContext::from_header(Some(future.as_bytes())).parent_id.is_some());
+    }
+}
