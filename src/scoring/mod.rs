@@ -8,3 +8,6 @@
 //! No clock, lock, thread, randomness, logging or I/O: values in, values out.
 
 pub mod expression;
+pub mod feature;
+pub mod list;
+pub mod rule;
