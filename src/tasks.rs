@@ -93,6 +93,19 @@ where
     })
 }
 
+/// Starts an async task that ends by itself and needs no watching; its panic is logged and stays its own.
+pub fn once<Fut>(name: &'static str, task: Fut) -> tokio::task::JoinHandle<()>
+where
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    #[expect(clippy::disallowed_methods, reason = "this is the door the rule points to")]
+    tokio::spawn(async move {
+        if let Err(panic) = CatchUnwind(Box::pin(task)).await {
+            tracing::error!(task = name, panic = panic_text(panic.as_ref()), "task panicked");
+        }
+    })
+}
+
 /// Starts an OS thread under a name (at most 15 bytes are visible to tools).
 ///
 /// # Errors

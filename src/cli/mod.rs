@@ -1,17 +1,15 @@
 //! The command line: one file a subcommand.
 
+pub mod config;
 pub mod features;
 pub mod model;
+pub mod serve;
 pub mod simulate;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-
-use crate::domain::{RateTable, Timestamp, Transaction};
-use crate::edge::wire::Contract;
 
 /// Scores payment transactions for fraud, explains every decision and heals itself.
 #[derive(Debug, Parser)]
@@ -34,21 +32,27 @@ Each command has a --help of its own.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Score transactions over REST
+    Serve(serve::Args),
     /// Make payments with labelled fraud, drift and disorder
     Simulate(simulate::Args),
     /// Compute training sets from history, with the service's own code
     Features(features::FeaturesArgs),
     /// Pack, validate and sign model bundles
     Model(model::Args),
+    /// Check and show the configuration
+    Config(config::Args),
 }
 
 /// Runs the command line: 0 when all went well, 1 when a check said no, 2 when it could not be carried out.
 #[must_use]
 pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Serve(args) => serve::run(args).map(|()| ExitCode::SUCCESS),
         Command::Simulate(args) => simulate::run(&args).map(|summary| ended(summary.ending)).map_err(Into::into),
-        Command::Features(args) => features::run(&args, &parse_history).map(|_| ExitCode::SUCCESS),
+        Command::Features(args) => features::run(&args, &crate::app::parse_history).map(|_| ExitCode::SUCCESS),
         Command::Model(args) => model::run(&args).map_err(Into::into),
+        Command::Config(args) => config::run(&args),
     };
     done.unwrap_or_else(|error: anyhow::Error| {
         // Nobody may be there to read it.
@@ -65,11 +69,10 @@ fn ended(ending: simulate::Ending) -> ExitCode {
     }
 }
 
-/// Reads one transaction of the past: the contract's JSON, whatever its time, whomever it belongs to.
-///
-/// # Errors
-/// Every fault, in one line; never a value.
-pub fn parse_history(json: &[u8], rates: &RateTable) -> Result<Transaction, String> {
-    let contract = Contract::new(Arc::new(rates.clone()));
-    contract.read(json, None, Timestamp::MAX).map(|intake| intake.transaction).map_err(|reject| reject.to_string())
+/// Makes a progress line on standard error that counts rows; silent when nobody watches.
+#[must_use]
+pub fn progress(what: &'static str) -> indicatif::ProgressBar {
+    let style = indicatif::ProgressStyle::with_template("{prefix} {spinner} {human_pos} rows, {per_sec}, {elapsed}");
+    let bar = indicatif::ProgressBar::new_spinner().with_prefix(what);
+    style.map(|style| bar.clone().with_style(style)).unwrap_or(bar)
 }

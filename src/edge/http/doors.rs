@@ -1,0 +1,75 @@
+//! Every route, its scope and its line of documentation: the one table that routing, keys and the
+//! OpenAPI description share.
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::auth::Scope;
+use crate::edge::problem::{Code, Problem};
+
+/// One door.
+#[derive(Clone, Copy, Debug)]
+pub struct Door {
+    /// `GET`, `POST` or `DELETE`.
+    pub method: &'static str,
+    /// The path with its parameters in braces.
+    pub path: &'static str,
+    /// What a key must be allowed; `None` needs no key.
+    pub scope: Option<Scope>,
+    /// One line for people.
+    pub summary: &'static str,
+}
+
+const fn door(method: &'static str, path: &'static str, scope: Option<Scope>, summary: &'static str) -> Door {
+    Door { method, path, scope, summary }
+}
+
+/// Every door; the busiest first.
+pub const DOORS: [Door; 20] = [
+    door("POST", "/v1/decisions", Some(Scope::Score), "Score one transaction and record the decision"),
+    door("POST", "/v1/decisions:batch", Some(Scope::Score), "Score up to 1,000 transactions, answered in order"),
+    door("POST", "/v1/decisions:dry-run", Some(Scope::Score), "Score without recording or changing anything"),
+    door("GET", "/v1/decisions", Some(Scope::Read), "List decisions after a cursor"),
+    door("GET", "/v1/decisions/{transaction_id}", Some(Scope::Read), "Look up a recorded decision"),
+    door("POST", "/v1/labels", Some(Scope::Label), "Say what became of up to 1,000 transactions"),
+    door("GET", "/v1/lists/{name}/entries", Some(Scope::Read), "List the entries of the allow or deny list"),
+    door("POST", "/v1/lists/{name}/entries", Some(Scope::Operate), "Add an entry, effective at once"),
+    door("DELETE", "/v1/lists/{name}/entries", Some(Scope::Operate), "Remove the entries of a value"),
+    door("GET", "/v1/rules", Some(Scope::Read), "Show the rules in force and how often they hit"),
+    door("POST", "/v1/rules:validate", Some(Scope::Operate), "Check a rule file without loading it"),
+    door("GET", "/v1/entities/{kind}/{id}", Some(Scope::Read), "Show what is known of an entity now"),
+    door("GET", "/v1/models", Some(Scope::Read), "List the models"),
+    door("GET", "/v1/health", Some(Scope::Read), "Show the state, the release and the numbers an operator asks first"),
+    door("GET", "/livez", None, "Tell whether the process turns"),
+    door("GET", "/startupz", None, "Tell whether loading was attempted"),
+    door("GET", "/readyz", None, "Tell whether the service can answer"),
+    door("GET", "/metrics", None, "Show the metrics in the Prometheus text format"),
+    door("GET", "/openapi.json", None, "Describe this API in OpenAPI 3.1"),
+    door("GET", "/docs", None, "Show this description as a page"),
+];
+
+/// Finds a door; `HEAD` goes through the one of `GET`.
+#[must_use]
+pub fn find(method: &Method, path: &str) -> Option<&'static Door> {
+    let method = if method == Method::HEAD { "GET" } else { method.as_str() };
+    DOORS.iter().find(|door| door.method == method && door.path == path)
+}
+
+/// Answers a method that a route does not have: `OPTIONS` with what it has, the rest with a problem.
+pub(super) async fn wrong_method(request: Request) -> Response {
+    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let mut methods: Vec<&str> = DOORS.iter().filter(|door| door.path == path).map(|door| door.method).collect();
+    if methods.contains(&"GET") {
+        methods.push("HEAD");
+    }
+    methods.push("OPTIONS");
+    let listed = methods.join(", ");
+    let allow = HeaderValue::from_str(&listed).unwrap_or(HeaderValue::from_static("OPTIONS"));
+    if request.method() == Method::OPTIONS {
+        return (StatusCode::NO_CONTENT, [(header::ALLOW, allow)]).into_response();
+    }
+    Problem::new(Code::MethodNotAllowed, format!("this route has {listed}"))
+        .header(header::ALLOW, allow)
+        .into_response()
+}

@@ -1,0 +1,121 @@
+//! Allow and deny entries: show, add, remove; effective with the next transaction.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::body::{self, Kind};
+use super::decisions::json;
+use super::frame::Caller;
+use super::parameters::{Named, path, query, respond};
+use super::service::Service;
+use crate::edge::problem::{Code, Problem};
+use crate::edge::wire::NewEntry;
+use crate::edge::wire::writer::JsonWriter;
+use crate::runtime::slot::Release;
+use crate::scoring::list::{Error, ListEntry, ListKind};
+use crate::telemetry::events::ListChanged;
+
+pub(super) async fn show(State(service): State<Arc<Service>>, named: Named<String>) -> Response {
+    let shown = || {
+        let list = list(named)?;
+        let release = service.scorer.release();
+        let mut out = Vec::new();
+        out.extend_from_slice(b"{\"entries\":[");
+        for entry in release.lists.entries().into_iter().filter(|entry| entry.list == list) {
+            JsonWriter::new(&mut out).item();
+            write_entry(&mut out, entry);
+        }
+        out.extend_from_slice(b"]}");
+        Ok(json(out))
+    };
+    respond(shown())
+}
+
+pub(super) async fn add(State(service): State<Arc<Service>>, named: Named<String>, request: Request) -> Response {
+    let added = async {
+        let list = list(named)?;
+        let by = caller(&request);
+        let limits = &service.limits;
+        let bytes = body::read(request, Kind::Json, limits.body_len_max, limits).await?;
+        let new = NewEntry::read(&bytes)?;
+        let entry = ListEntry {
+            list,
+            field: new.field,
+            value: new.value.into(),
+            reason: new.reason.into(),
+            expires_at: new.expires_at,
+            added_by: Some(by.as_ref().into()),
+        };
+        let mut out = Vec::new();
+        write_entry(&mut out, &entry);
+        let change = |release: &Release| {
+            release.lists.with(entry).map(|lists| Release { lists: Arc::new(lists), ..release.clone() })
+        };
+        service.scorer.slot().change(change).map_err(refused)?;
+        ListChanged { list: list.name(), change: "added", by: &by }.emit();
+        Ok((StatusCode::CREATED, json(out)).into_response())
+    };
+    respond(added.await)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listed {
+    value: String,
+}
+
+pub(super) async fn remove(State(service): State<Arc<Service>>, named: Named<String>, request: Request) -> Response {
+    let uri: Uri = request.uri().clone();
+    let by = caller(&request);
+    let removed = || {
+        let list = list(named)?;
+        let listed: Listed = query(&uri, "expected value=VALUE")?;
+        let change = |release: &Release| {
+            let lists = release.lists.without(list, &listed.value)?;
+            Ok(Release { lists: Arc::new(lists), ..release.clone() })
+        };
+        service.scorer.slot().change(change).map_err(refused)?;
+        ListChanged { list: list.name(), change: "removed", by: &by }.emit();
+        Ok(StatusCode::NO_CONTENT.into_response())
+    };
+    respond(removed())
+}
+
+fn list(named: Named<String>) -> Result<ListKind, Problem> {
+    let unknown = || Problem::new(Code::NotFound, "no such list: there are allow and deny");
+    ListKind::parse(&path(named)?).ok_or_else(unknown)
+}
+
+fn caller(request: &Request) -> Arc<str> {
+    request.extensions().get::<Caller>().map_or_else(|| "anonymous".into(), |caller| Arc::clone(&caller.name))
+}
+
+fn refused(error: Error) -> Problem {
+    let code = match error {
+        Error::Full => Code::ListRefused,
+        Error::NotFound(_) => Code::NotFound,
+    };
+    Problem::new(code, error.to_string())
+}
+
+fn write_entry(out: &mut Vec<u8>, entry: &ListEntry) {
+    let mut json = JsonWriter::new(out);
+    json.open(b'{');
+    for (key, text) in [("field", entry.field_path().as_str()), ("value", &entry.value), ("reason", &entry.reason)] {
+        json.key(key);
+        json.text(text);
+    }
+    if let Some(expires_at) = entry.expires_at {
+        json.key("expires_at");
+        json.shown(expires_at);
+    }
+    if let Some(by) = &entry.added_by {
+        json.key("added_by");
+        json.text(by);
+    }
+    json.close(b'}');
+}

@@ -1,0 +1,197 @@
+//! The shapes of what comes in and goes out. A transaction's come from the list of fields itself.
+
+use serde_json::{Map, Value, json};
+
+use crate::domain::field::TextRule;
+use crate::domain::{DecisionSource, DegradedReason, LabelKind, Outcome, TextField};
+use crate::edge::problem::Code;
+
+/// Returns every named schema.
+pub(super) fn all() -> Value {
+    json!({
+        "Transaction": transaction(),
+        "Batch": {
+            "type": "object",
+            "required": ["transactions"],
+            "additionalProperties": false,
+            "properties": {"transactions": {"type": "array", "maxItems": 1_000, "items": reference("Transaction")}},
+        },
+        "BatchResult": {
+            "type": "object",
+            "properties": {"results": {"type": "array", "items": {"type": "object", "properties": {
+                "decision": reference("Decision"),
+                "problem": reference("Problem"),
+            }}}},
+        },
+        "Outcome": {"type": "string", "enum": Outcome::ALL.map(Outcome::name)},
+        "Decision": decision(),
+        "Page": {
+            "type": "object",
+            "properties": {
+                "decisions": {"type": "array", "items": reference("Decision")},
+                "next": {"type": "integer"},
+            },
+        },
+        "Label": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["transaction_id", "label", "occurred_at", "source"],
+            "properties": {
+                "transaction_id": {"type": "string", "minLength": 1, "maxLength": 128},
+                "label": {"type": "string", "enum": LabelKind::ALL.map(LabelKind::name)},
+                "occurred_at": {"type": "string", "format": "date-time"},
+                "source": {"type": "string", "minLength": 1, "maxLength": 64},
+            },
+        },
+        "Labels": {"oneOf": [
+            reference("Label"),
+            {
+                "type": "object",
+                "required": ["labels"],
+                "properties": {"labels": {"type": "array", "maxItems": 1_000, "items": reference("Label")}},
+            },
+        ]},
+        "ListEntry": {
+            "type": "object",
+            "required": ["field", "value", "reason"],
+            "properties": {
+                "field": {"type": "string", "examples": ["card.token"]},
+                "value": {"type": "string", "minLength": 1, "maxLength": 128},
+                "reason": {"type": "string", "minLength": 1, "maxLength": 256},
+                "expires_at": {"type": "string", "format": "date-time"},
+                "added_by": {"type": "string", "readOnly": true},
+            },
+        },
+        "Problem": problem(),
+    })
+}
+
+fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+fn transaction() -> Value {
+    let mut properties = json!({
+        "transaction_id": {"type": "string", "minLength": 1, "maxLength": 128},
+        "occurred_at": {"type": "string", "format": "date-time"},
+        "amount": {"type": "integer", "minimum": 0, "maximum": 9_007_199_254_740_991_i64,
+            "description": "Minor units of the currency."},
+        "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
+        "location": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["lat", "lon"],
+            "properties": {
+                "lat": {"type": "number", "minimum": -90, "maximum": 90},
+                "lon": {"type": "number", "minimum": -180, "maximum": 180},
+            },
+        },
+        "attributes": {
+            "type": "object",
+            "maxProperties": 32,
+            "propertyNames": {"type": "string", "pattern": "^[a-z0-9_]{1,64}$"},
+            "additionalProperties": {"type": ["string", "number", "boolean"]},
+        },
+    });
+    for (_, path, rule) in TextField::ALL {
+        match path.split_once('.') {
+            None => properties[path] = text(rule),
+            Some((group, name)) => {
+                if properties.get(group).is_none() {
+                    properties[group] = json!({"type": "object", "additionalProperties": false, "properties": {}});
+                }
+                properties[group]["properties"][name] = text(rule);
+            }
+        }
+    }
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["transaction_id", "occurred_at", "amount", "currency"],
+        "properties": properties,
+    })
+}
+
+fn text(rule: TextRule) -> Value {
+    match rule {
+        TextRule::Id => json!({"type": "string", "minLength": 1, "maxLength": 128}),
+        TextRule::Card => json!({"type": "string", "minLength": 1, "maxLength": 128,
+            "description": "Never a full card number: it is refused."}),
+        TextRule::Bin => json!({"type": "string", "pattern": "^[0-9]{6,8}$"}),
+        TextRule::Digits4 => json!({"type": "string", "pattern": "^[0-9]{4}$"}),
+        TextRule::Country => json!({"type": "string", "pattern": "^[A-Z]{2}$"}),
+        TextRule::Ip => json!({"type": "string", "description": "An IPv4 or IPv6 address."}),
+        TextRule::Word => json!({"type": "string", "pattern": "^[a-z0-9_.-]{1,32}$"}),
+    }
+}
+
+fn decision() -> Value {
+    let text = || json!({"type": "string"});
+    let whole = || json!({"type": "integer"});
+    let probability = || json!({"type": "number", "minimum": 0, "maximum": 1});
+    let object = |properties: Value| json!({"type": "object", "properties": properties});
+    let list = |items: Value| json!({"type": "array", "items": items});
+    let mut properties = Map::new();
+    let mut add = |name: &str, schema: Value| properties.insert(name.to_owned(), schema);
+    add("decision_id", text());
+    add("transaction_id", text());
+    add("outcome", reference("Outcome"));
+    add("score", json!({"type": "number", "minimum": 0, "maximum": 1, "description": "Absent on a model error."}));
+    add("risk_score", json!({"type": "integer", "minimum": 0, "maximum": 1_000}));
+    add("thresholds", object(json!({"review": probability(), "challenge": probability(), "decline": probability()})));
+    add(
+        "reasons",
+        list(object(json!({
+            "code": text(), "description": text(), "contribution": {"type": "number"},
+            "source": {"type": "string", "enum": ["model", "rule", "list", "standin"]},
+            "decisive": {"type": "boolean"},
+        }))),
+    );
+    add("explanation_omitted", json!({"type": "string", "enum": ["deadline", "budget", "model_error"]}));
+    add(
+        "rules",
+        list(object(json!({
+            "id": text(), "version": whole(), "outcome": {"type": "string", "enum": ["hit", "no_hit", "error"]},
+            "absent": {"type": "boolean", "description": "The rule read something that is absent."},
+            "weight": whole(), "asks_for": reference("Outcome"),
+        }))),
+    );
+    add(
+        "model",
+        json!({"type": ["object", "null"], "properties": {
+            "name": text(), "version": text(), "sha256": text(), "role": text(),
+        }}),
+    );
+    for name in ["rules_version", "policy_version", "schema_hash", "rates_version"] {
+        add(name, text());
+    }
+    add("decision_source", json!({"type": "string", "enum": DecisionSource::ALL.map(DecisionSource::name)}));
+    add("degraded", json!({"type": "boolean"}));
+    add("degraded_reasons", list(json!({"type": "string", "enum": DegradedReason::ALL.map(DegradedReason::name)})));
+    add("evaluation_status", json!({"type": "string", "enum": ["new", "duplicate", "dry_run"]}));
+    add("latency_us", object(json!({"total": whole(), "features": whole(), "rules": whole(), "model": whole()})));
+    add("trace_id", json!({"type": "string", "pattern": "^[0-9a-f]{32}$"}));
+    add("evaluated_at", json!({"type": "string", "format": "date-time"}));
+    add("features", json!({"type": "object", "description": "By name, when asked for."}));
+    json!({"type": "object", "properties": properties})
+}
+
+fn problem() -> Value {
+    json!({
+        "type": "object",
+        "required": ["type", "title", "status", "code", "detail"],
+        "properties": {
+            "type": {"type": "string"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "code": {"type": "string", "enum": Code::ALL.map(|row| row.name)},
+            "detail": {"type": "string"},
+            "errors": {"type": "array", "items": {"type": "object", "properties": {
+                "pointer": {"type": "string", "description": "RFC 6901, into the body."},
+                "code": {"type": "string"},
+                "detail": {"type": "string"},
+            }}},
+            "errors_omitted": {"type": "integer"},
+        },
+    })
+}

@@ -1,0 +1,159 @@
+//! What the doors need, gathered by the roof.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::Semaphore;
+
+use super::auth::Access;
+use crate::domain::Timestamp;
+use crate::edge::wire::{Contract, DecisionWriter, Mappings};
+use crate::runtime::clock::Clock;
+use crate::runtime::scorer::Scorer;
+use crate::telemetry::events::ReadinessChanged;
+
+/// Bounds of one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest body of a decision, label or entry, in bytes.
+    pub body_len_max: usize,
+    /// The longest body of a batch or a rules file, in bytes.
+    pub batch_body_len_max: usize,
+    /// How much of a body that is too long is read away, so that the connection can be kept.
+    pub discard_len_max: usize,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// The most transactions of one batch.
+    pub batch_len_max: usize,
+    /// How long a decision may take unless the caller says otherwise.
+    pub deadline: Duration,
+    /// The most requests at once; one more is told to come back.
+    pub concurrency_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_len_max: 64 << 10,
+            batch_body_len_max: 2 << 20,
+            discard_len_max: 16 << 20,
+            body_timeout: Duration::from_secs(10),
+            batch_len_max: crate::edge::wire::batch::TRANSACTIONS_MAX,
+            deadline: Duration::from_millis(100),
+            concurrency_max: 1_024,
+        }
+    }
+}
+
+/// Where the service stands in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Loading.
+    Starting,
+    /// Loading was attempted, but the service must not answer yet.
+    Unready,
+    /// Answering.
+    Ready,
+    /// Still answering, but telling the world to look elsewhere.
+    Leaving,
+    /// Finishing what is in flight; new requests are refused.
+    Draining,
+}
+
+/// One model as `GET /v1/models` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ModelView {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The model file's sha256 in hex.
+    pub sha256: String,
+    /// Its stage of life: `active`, `standby`, `candidate`, `quarantined` ..
+    pub role: String,
+    /// Hash of its schema.
+    pub schema_hash: String,
+    /// Whether it can score now.
+    pub loaded: bool,
+}
+
+/// A closure of the roof that lists models.
+pub type ModelsOf = Box<dyn Fn() -> Vec<ModelView> + Send + Sync>;
+/// A closure of the roof that tells numbers of state by name: entities, ledger, queue.
+pub type VitalsOf = Box<dyn Fn() -> BTreeMap<&'static str, u64> + Send + Sync>;
+
+/// Everything a door may use.
+pub struct Service {
+    /// Scores, records and looks up.
+    pub scorer: Scorer,
+    /// Wall time.
+    pub clock: Clock,
+    /// What a transaction must be.
+    pub contract: Contract,
+    /// Foreign formats.
+    pub mappings: Mappings,
+    /// Who may do what.
+    pub access: Access,
+    /// Bounds.
+    pub limits: Limits,
+    /// Lists the models.
+    pub models: ModelsOf,
+    /// Tells numbers of state.
+    pub vitals: VitalsOf,
+    /// Writes decisions.
+    pub writer: DecisionWriter,
+    /// Requests that may run at once.
+    pub permits: Semaphore,
+    /// Where the service stands.
+    pub life: Life,
+}
+
+/// The phase and its reason, changed by the roof and the server.
+#[derive(Debug, Default)]
+pub struct Life {
+    phase: AtomicU8,
+    was_started: AtomicBool,
+    reason: parking_lot::Mutex<String>,
+}
+
+const PHASES: [Phase; 5] = [Phase::Starting, Phase::Unready, Phase::Ready, Phase::Leaving, Phase::Draining];
+
+impl Life {
+    /// Returns the phase.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        PHASES[usize::from(self.phase.load(Ordering::Acquire)).min(PHASES.len() - 1)]
+    }
+
+    /// Enters a phase, for a reason that operators read.
+    pub fn enter(&self, phase: Phase, reason: &str) {
+        reason.clone_into(&mut self.reason.lock());
+        self.phase.store(phase as u8, Ordering::Release);
+        if phase != Phase::Starting {
+            self.was_started.store(true, Ordering::Release);
+        }
+        ReadinessChanged { ready: phase == Phase::Ready, reason }.emit();
+    }
+
+    /// Tells whether loading was attempted.
+    #[must_use]
+    pub fn was_started(&self) -> bool {
+        self.was_started.load(Ordering::Acquire)
+    }
+
+    /// Returns why the phase is what it is.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        self.reason.lock().clone()
+    }
+}
+
+impl Service {
+    /// Returns the wall time now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}

@@ -1,0 +1,6 @@
+//! The doors from outside: what goes in, what comes out, what stays.
+
+mod bad_input;
+mod connections;
+mod doors;
+mod support;
