@@ -51,8 +51,10 @@ fn run_alone(criterion: &mut Criterion) {
 
 fn whole_call(criterion: &mut Criterion) {
     let rows = rows();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().expect("a runtime");
-    let inference = Inference::with_sessions(vec![open("xgboost_tensor.onnx")], InferenceOptions::default()).expect("started");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().expect("a runtime");
+    let inference =
+        Inference::with_sessions(vec![open("xgboost_tensor.onnx")], InferenceOptions::default()).expect("started");
     let mut turn = rows.iter().cycle();
     criterion.bench_function("inference/xgboost/call, one row", |bencher| {
         bencher.iter(|| {
