@@ -10,6 +10,7 @@
 pub mod document;
 pub mod expression;
 pub mod feature;
+pub mod list;
 pub mod rule;
 pub mod suggest;
 pub mod window;

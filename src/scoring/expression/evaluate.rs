@@ -161,7 +161,7 @@ fn widened(number: i64) -> f64 {
 
 /// Cuts towards zero; CEL excludes both ends of the range, which doubles cannot tell apart.
 #[expect(clippy::cast_possible_truncation, reason = "the range is checked first")]
-fn cut(number: f64) -> Result<i64, NoValue> {
+pub(super) fn cut(number: f64) -> Result<i64, NoValue> {
     let inside = number > i64::MIN as f64 && number < i64::MAX as f64;
     if inside { Ok(number as i64) } else { Err(NoValue::Failed) }
 }

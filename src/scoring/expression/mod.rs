@@ -157,6 +157,18 @@ impl Expression {
         }
     }
 
+    /// Evaluates a whole number, truth values as 0 and 1, doubles cut towards zero.
+    ///
+    /// # Errors
+    /// [`NoValue`] when something read is absent or arithmetic failed, also when a double has no whole number.
+    pub fn evaluate_whole(&self, scope: &Scope<'_>) -> Result<i64, NoValue> {
+        match &self.root {
+            Root::Truth(truth) => truth.evaluate(scope).map(i64::from),
+            Root::Whole(whole) => whole.evaluate(scope),
+            Root::Number(number) => evaluate::cut(number.evaluate(scope)?),
+        }
+    }
+
     /// Returns the kind of its value.
     #[must_use]
     pub const fn kind(&self) -> ValueKind {
@@ -176,11 +188,11 @@ impl Expression {
 
 /// Makes the node the root of an expression of `kind`; `None` when it is of another.
 fn root(node: Node, kind: ValueKind) -> Option<Root> {
-    match (node, kind) {
-        (Node::Truth(truth), ValueKind::Bool) => Some(Root::Truth(truth)),
-        (Node::Whole(whole), ValueKind::Int) => Some(Root::Whole(whole)),
-        (Node::Whole(whole), ValueKind::Float) => Some(Root::Number(Number::Widened(Box::new(whole)))),
-        (Node::Number(number), ValueKind::Float) => Some(Root::Number(number)),
-        (Node::Truth(_) | Node::Whole(_) | Node::Number(_) | Node::Text(_), _) => None,
+    match node {
+        Node::Truth(truth) => (kind == ValueKind::Bool).then_some(Root::Truth(truth)),
+        Node::Whole(whole) if kind == ValueKind::Float => Some(Root::Number(Number::Widened(Box::new(whole)))),
+        Node::Whole(whole) => (kind == ValueKind::Int).then_some(Root::Whole(whole)),
+        Node::Number(number) => (kind == ValueKind::Float).then_some(Root::Number(number)),
+        Node::Text(_) => None,
     }
 }
