@@ -32,6 +32,8 @@ pub struct EntityView {
 #[derive(Debug)]
 struct Cell {
     kind: u8,
+    /// The newest event time ever inserted: here, so that sweeping touches no log.
+    newest: i64,
     log: Log,
     panes: Vec<Panes>,
 }
@@ -39,12 +41,8 @@ struct Cell {
 impl Cell {
     fn new(kind: usize, layout: &KindLayout, floor: i64) -> Self {
         let panes = vec![Panes::default(); layout.panes().len()];
-        Self { kind: u8::try_from(kind).unwrap_or(u8::MAX), log: Log::new(layout.columns(), floor), panes }
-    }
-
-    fn newest(&self) -> i64 {
-        let panes = self.panes.iter().filter_map(Panes::newest).max();
-        self.log.newest().max(panes).unwrap_or(i64::MIN)
+        let kind = u8::try_from(kind).unwrap_or(u8::MAX);
+        Self { kind, newest: i64::MIN, log: Log::new(layout.columns(), floor), panes }
     }
 
     fn bytes(&self) -> usize {
@@ -136,6 +134,7 @@ impl Shard {
     fn insert(&mut self, slot: u32, kind: &KindLayout, visit: &Visit<'_>) {
         let Some(cell) = self.cells.get_mut(slot) else { return };
         let (bytes, events) = (cell.bytes(), cell.log.len() as u64);
+        cell.newest = cell.newest.max(visit.row[0].cast_signed());
         if kind.keeps_events() {
             let horizon = visit.clock.saturating_sub(kind.reach().saturating_add(self.lateness));
             self.expired += cell.log.expire(horizon) as u64;
@@ -156,7 +155,7 @@ impl Shard {
         let (layout, lateness) = (&self.layout, self.lateness);
         let is_dead = |cell: &Cell| {
             let kept = layout.kinds()[usize::from(cell.kind)].kept();
-            cell.newest() <= clock.saturating_sub(kept).saturating_sub(lateness)
+            cell.newest <= clock.saturating_sub(kept).saturating_sub(lateness)
         };
         let (bytes, events, expired) = (&mut self.bytes, &mut self.events, &mut self.expired);
         self.cells.sweep(is_dead, |cell| {
@@ -173,11 +172,11 @@ impl Shard {
             if self.bytes + self.cells.bytes() <= bytes_max {
                 return;
             }
-            let Some(cell) = self.cells.evict(Some(keep), Cell::newest) else { return };
+            let Some(cell) = self.cells.evict(Some(keep), |cell| cell.newest) else { return };
             self.bytes -= cell.bytes();
             self.events -= cell.log.len() as u64;
             self.evicted += 1;
-            self.evicted_until = self.evicted_until.max(cell.newest());
+            self.evicted_until = self.evicted_until.max(cell.newest);
         }
     }
 
@@ -212,7 +211,7 @@ impl Shard {
             features: places.into_iter().map(named).collect(),
             events: cell.log.len() as u64,
             first: (!cell.log.is_empty()).then(|| Timestamp::from_micros(cell.log.time(0))),
-            last: Some(cell.newest()).filter(|newest| *newest != i64::MIN).map(Timestamp::from_micros),
+            last: Some(cell.newest).filter(|newest| *newest != i64::MIN).map(Timestamp::from_micros),
             capped,
         })
     }
