@@ -10,9 +10,11 @@
 //! ```
 //! Imports go down only; `tests/house.rs` holds the walls.
 
+pub mod cli;
 pub mod domain;
 pub mod edge;
 pub mod runtime;
 pub mod scoring;
+pub mod simulator;
 pub mod tasks;
 pub mod telemetry;

@@ -278,7 +278,8 @@ impl Draft {
     }
 }
 
-type Fault = (FieldErrorCode, &'static str);
+/// A code and what was expected.
+pub(crate) type Fault = (FieldErrorCode, &'static str);
 
 const CARD_NUMBER: Fault =
     (FieldErrorCode::CardNumber, "holds a full card number: send a token, the first 6 to 8 digits or the last 4");
@@ -287,7 +288,8 @@ fn is_id(text: &str) -> bool {
     (1..=ID_LEN_MAX).contains(&text.len()) && !text.chars().any(|c| c.is_control() || c.is_whitespace())
 }
 
-fn check_text(rule: TextRule, text: &str) -> Result<(), Fault> {
+/// Checks text against a field's rule; the fault never repeats the text.
+pub(crate) fn check_text(rule: TextRule, text: &str) -> Result<(), Fault> {
     let all_digits = || text.bytes().all(|b| b.is_ascii_digit());
     let expect = |holds: bool, detail: &'static str| {
         if holds { Ok(()) } else { Err((FieldErrorCode::InvalidValue, detail)) }

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 /// remembers which ones had nothing to compute from, so that rules can treat them as absent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FeatureVector {
-    values: SmallVec<[f64; 64]>,
+    values: Vec<f64>,
     missing: SmallVec<[u64; 2]>,
     /// An entity's log had dropped events that a window of this vector would have covered.
     pub capped: bool,
@@ -20,7 +20,7 @@ impl FeatureVector {
     pub fn with_capacity(len: usize) -> Self {
         let mut missing = SmallVec::new();
         missing.resize(len.div_ceil(64), 0);
-        Self { values: SmallVec::with_capacity(len), missing, capped: false }
+        Self { values: Vec::with_capacity(len), missing, capped: false }
     }
 
     /// Appends the next feature: `Some` computed value, or `None` and what stands for it.

@@ -3,5 +3,11 @@
 pub mod clock;
 pub mod decisions;
 pub mod entities;
+pub mod explainer;
+pub mod inference;
+pub mod release;
+pub mod reload;
+pub mod reproduce;
 pub mod scorer;
 pub mod slot;
+pub mod standin;

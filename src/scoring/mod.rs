@@ -7,7 +7,13 @@
 //! ```
 //! No clock, lock, thread, randomness, logging or I/O: values in, values out.
 
+pub mod decide;
+pub mod document;
+pub mod explain;
 pub mod expression;
 pub mod feature;
 pub mod list;
+pub mod metrics;
 pub mod rule;
+pub mod suggest;
+pub mod window;

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Builds what is measured, sets up the Python peer and runs the benchmark.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo build --release --locked --workspace --bins
+models/training/setup.sh
+exec loadtest/bench.py "$@"

@@ -1,0 +1,21 @@
+//! The model's answers: threads that own ONNX Runtime sessions, behind one bounded queue.
+//!
+//! ```text
+//! score(row) ──> Queue (bounded) ──> worker thread: Session::run ──> oneshot ──> Score | ModelFailure
+//!     full: QueueFull      late at dequeue: Timeout      NaN: NotFinite, outside 0..=1: OutOfRange
+//! ```
+//! A worker takes whatever waits, up to `batch_len_max` rows, and never waits for more: a batch costs
+//! one row nothing. Each session runs on its own thread alone, so a call never meets a lock inside ONNX
+//! Runtime. What a failure means for the decision is not known here.
+
+pub mod engine;
+pub mod foreign;
+pub mod layout;
+pub mod library;
+mod queue;
+pub mod session;
+mod worker;
+
+pub use engine::{Error, Inference, InferenceOptions, ModelFailure, Stats};
+pub use layout::OutputChoice;
+pub use session::Session;

@@ -1,0 +1,177 @@
+//! From score, rules and lists to one explained outcome. Pure.
+//!
+//! ```text
+//! deny entry > allow entry > rule with an outcome > risk (score + rule weights) > stand-in
+//! ```
+//! The first of these that has something to say decides; its reason is the decisive one, the others
+//! that spoke are kept as reasons beside it. With a score, risk always decides when nothing above
+//! does. Without one, rule weights alone decide if they reach a threshold; otherwise the stand-in
+//! policy does, never a default.
+
+pub mod policy;
+mod reasons;
+
+use smallvec::SmallVec;
+
+use super::list::{ListEntry, ListKind};
+use super::rule::{Effect, Rule};
+use crate::domain::{DecisionSource, Outcome, Reason, RuleVerdict, Score, Thresholds, Transaction};
+use policy::{Policy, StandinLoad};
+
+pub use reasons::{REASONS_MAX, append_contributions};
+
+/// Risk points of a certain fraud.
+const POINTS_MAX: i32 = 1_000;
+
+/// Everything a decision follows from (`SC-4`: same inputs, same decision).
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// The transaction.
+    pub transaction: &'a Transaction,
+    /// The model's score, absent on any model failure.
+    pub score: Option<Score>,
+    /// Active rules and what each said.
+    pub rules: &'a [(&'a Rule, RuleVerdict)],
+    /// List entries that match the transaction now.
+    pub lists: &'a [&'a ListEntry],
+    /// The release's score limits.
+    pub thresholds: &'a Thresholds,
+    /// The policy in force.
+    pub policy: &'a Policy,
+    /// How much the stand-in has been used.
+    pub standin: StandinLoad,
+}
+
+/// The outcome and its explanation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decided {
+    /// What to do.
+    pub outcome: Outcome,
+    /// Score and rule weights together, 0..=1000.
+    pub risk_score: u16,
+    /// Who decided.
+    pub source: DecisionSource,
+    /// Why: the decisive reason first, at most [`REASONS_MAX`].
+    pub reasons: SmallVec<[Reason; 4]>,
+}
+
+/// Decides one transaction.
+#[must_use]
+pub fn decide(inputs: &Inputs<'_>) -> Decided {
+    let risk = Risk::of(inputs);
+    let (outcome, source, decisive) = first_to_speak(inputs, &risk);
+    let reasons = reasons::collect(inputs, decisive);
+    Decided { outcome, risk_score: risk.score(), source, reasons }
+}
+
+/// Which of the inputs decided.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Decisive {
+    /// A place in [`Inputs::lists`].
+    List(usize),
+    /// A place in [`Inputs::rules`].
+    Rule(usize),
+    /// The model's score against the thresholds.
+    Score(Outcome),
+    /// The stand-in policy.
+    Standin(policy::StandinAnswer),
+}
+
+fn first_to_speak(inputs: &Inputs<'_>, risk: &Risk) -> (Outcome, DecisionSource, Decisive) {
+    if let Some((place, kind)) = strongest_entry(inputs.lists) {
+        let outcome = match kind {
+            ListKind::Deny => Outcome::Decline,
+            ListKind::Allow => Outcome::Approve,
+        };
+        return (outcome, DecisionSource::List, Decisive::List(place));
+    }
+    if let Some((place, outcome)) = strongest_outcome_rule(inputs.rules) {
+        return (outcome, DecisionSource::Rules, Decisive::Rule(place));
+    }
+    let by_risk = inputs.thresholds.outcome(risk.probability());
+    match inputs.score {
+        Some(score) if inputs.thresholds.outcome(score.get()) == by_risk => {
+            (by_risk, DecisionSource::Model, Decisive::Score(by_risk))
+        }
+        // Rule weights moved the outcome away from what the score alone says.
+        Some(_) => (by_risk, DecisionSource::Rules, heaviest_rule(inputs.rules, by_risk)),
+        None if by_risk != Outcome::Approve => (by_risk, DecisionSource::Rules, heaviest_rule(inputs.rules, by_risk)),
+        None => {
+            let channel = inputs.transaction.text(crate::domain::TextField::Channel);
+            let answer = inputs.policy.standin.answer(channel, inputs.transaction.base_amount(), inputs.standin);
+            let outcome = match answer {
+                policy::StandinAnswer::Approve => Outcome::Approve,
+                policy::StandinAnswer::Review => Outcome::Review,
+                policy::StandinAnswer::OverCap(outcome) => outcome,
+            };
+            (outcome, DecisionSource::Standin, Decisive::Standin(answer))
+        }
+    }
+}
+
+fn strongest_entry(entries: &[&ListEntry]) -> Option<(usize, ListKind)> {
+    let deny = entries.iter().position(|entry| entry.list == ListKind::Deny);
+    deny.map(|place| (place, ListKind::Deny)).or_else(|| entries.first().map(|_| (0, ListKind::Allow)))
+}
+
+/// Finds the most severe outcome a hit rule asks for; the first such rule in file order wins.
+fn strongest_outcome_rule(rules: &[(&Rule, RuleVerdict)]) -> Option<(usize, Outcome)> {
+    let mut strongest: Option<(usize, Outcome)> = None;
+    for (place, (rule, verdict)) in rules.iter().enumerate() {
+        let (Effect::Outcome(outcome), RuleVerdict::Hit) = (&rule.effect, verdict) else { continue };
+        if strongest.is_none_or(|(_, current)| *outcome > current) {
+            strongest = Some((place, *outcome));
+        }
+    }
+    strongest
+}
+
+/// Finds the rule that moved the risk most in the direction of the outcome.
+fn heaviest_rule(rules: &[(&Rule, RuleVerdict)], outcome: Outcome) -> Decisive {
+    let sign = if outcome == Outcome::Approve { -1 } else { 1 };
+    let weights = rules.iter().enumerate().map(|(place, (rule, verdict))| (place, sign * points(rule, *verdict)));
+    // The outcome moved, so some rule has a weight: the fallback is never taken.
+    weights
+        .max_by_key(|&(place, weight)| (weight, std::cmp::Reverse(place)))
+        .map_or(Decisive::Score(outcome), |(place, _)| Decisive::Rule(place))
+}
+
+/// Returns the risk points a rule adds with its verdict.
+fn points(rule: &Rule, verdict: RuleVerdict) -> i32 {
+    match (verdict, &rule.effect) {
+        (RuleVerdict::Hit, Effect::Weight(weight)) => *weight,
+        (RuleVerdict::Error, _) => rule.on_error_weight,
+        (RuleVerdict::Hit, Effect::Outcome(_)) | (RuleVerdict::NoHit | RuleVerdict::Absent, _) => 0,
+    }
+}
+
+/// Score and rule weights on one scale.
+struct Risk {
+    score: f64,
+    rule_points: i32,
+}
+
+impl Risk {
+    fn of(inputs: &Inputs<'_>) -> Self {
+        let rule_points =
+            inputs.rules.iter().fold(0i32, |sum, (rule, verdict)| sum.saturating_add(points(rule, *verdict)));
+        Self { score: inputs.score.map_or(0.0, Score::get), rule_points }
+    }
+
+    /// Returns the risk within 0..=1; exactly the score when no rule has a weight.
+    fn probability(&self) -> f64 {
+        if self.rule_points == 0 {
+            return self.score;
+        }
+        (self.score + f64::from(self.rule_points) / f64::from(POINTS_MAX)).clamp(0.0, 1.0)
+    }
+
+    fn score(&self) -> u16 {
+        #[expect(clippy::cast_possible_truncation, reason = "within 0..=1000")]
+        let points = (self.probability() * f64::from(POINTS_MAX)).round() as u16;
+        points
+    }
+}
+
+#[cfg(test)]
+mod tests;
