@@ -10,7 +10,9 @@
 //! ```
 //! Imports go down only; `tests/house.rs` holds the walls.
 
+pub mod app;
 pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod edge;
 pub mod runtime;

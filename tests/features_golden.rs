@@ -5,6 +5,8 @@
 //! Counts, risks and flags must be equal, averages to 1e-9, but for the two rows whose tie the
 //! publisher's unstable sort has swapped.
 
+#![expect(clippy::cast_possible_truncation, reason = "ids and epochs are whole doubles")]
+
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::path::PathBuf;
@@ -20,6 +22,7 @@ const GOLDEN_FROM: &str = "2018-07-25T00:00:00Z";
 const GOLDEN_UNTIL: &str = "2018-08-15T00:00:00Z";
 const SWAPPED_TIE: [i64; 2] = [1_240_489, 1_240_490];
 
+#[expect(clippy::print_stdout, reason = "tells why nothing was compared")]
 fn reference(file: &str) -> Option<PathBuf> {
     let root = std::env::var_os("FRAUDD_REFERENCE_DATA")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);

@@ -5,6 +5,7 @@
 //! to the bit, averages and deviations to 1e-12.
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::sync::Arc;
 
 use fraudd::domain::FeatureVector;
@@ -61,13 +62,13 @@ impl Spec {
             self.minutes
         );
         if !column.is_empty() {
-            text += &format!("column = \"{column}\"\n");
+            let _ = writeln!(text, "column = \"{column}\"");
         }
         if self.delay > 0 {
-            text += &format!("delay = \"{}m\"\n", self.delay);
+            let _ = writeln!(text, "delay = \"{}m\"", self.delay);
         }
         if let Some(last) = self.last {
-            text += &format!("last = {last}\n");
+            let _ = writeln!(text, "last = {last}");
         }
         if self.only_pos {
             text += "where = 'has(tx.channel) && tx.channel == \"pos\"'\n";
@@ -76,10 +77,10 @@ impl Spec {
             text += "same = \"device.id\"\n";
         }
         if let Some(label) = self.label {
-            text += &format!("labels = \"{label}\"\n");
+            let _ = writeln!(text, "labels = \"{label}\"");
         }
         if self.delay == 0 && self.label.is_none() && self.want != Want::Since {
-            text += &format!("include_current = {}\n", self.current);
+            let _ = writeln!(text, "include_current = {}", self.current);
         }
         text
     }
@@ -226,14 +227,14 @@ impl Oracle {
         }
     }
 
-    fn window<'a>(&'a self, spec: &'a Spec, now: &'a Event) -> (i64, i64) {
+    fn window(spec: &Spec, now: &Event) -> (i64, i64) {
         let end = now.time() - spec.delay * MINUTE;
         (end - spec.minutes * MINUTE, end)
     }
 
     /// The events a feature is made of, oldest first.
     fn seen<'a>(&'a self, spec: &Spec, now: &'a Event) -> Vec<&'a Event> {
-        let (start, end) = self.window(spec, now);
+        let (start, end) = Self::window(spec, now);
         let own_place = self.events.iter().position(|event| event.id == now.id && event.time() == now.time());
         let mut seen: Vec<(usize, &Event)> = self
             .events
@@ -277,7 +278,7 @@ impl Oracle {
         let lats: Vec<f64> = seen.iter().filter_map(|event| event.lat.map(|lat| f64::from(lat) / 3.0)).collect();
         let some = |value: f64| (!amounts.is_empty()).then_some(value);
         let count = amounts.len() as f64;
-        let exact: i128 = amounts.iter().map(|amount| *amount as i128).sum();
+        let exact: i128 = seen.iter().filter(|event| event.euro).map(|event| i128::from(event.amount)).sum();
         match spec.want {
             Want::Count => Some(seen.len() as f64),
             Want::Sum => Some(exact as f64),
@@ -302,7 +303,7 @@ impl Oracle {
     }
 
     fn lost(&self, spec: &Spec, now: &Event) -> bool {
-        let (start, end) = self.window(spec, now);
+        let (start, end) = Self::window(spec, now);
         let inside = |event: &&Event| event.card == now.card && event.time() > start && event.time() <= end;
         now.card.is_some() && spec.last.is_none() && self.dropped.iter().any(|event| inside(&event))
     }

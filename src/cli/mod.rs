@@ -1,4 +1,78 @@
 //! The command line: one file a subcommand.
 
+pub mod config;
+pub mod features;
 pub mod model;
+pub mod serve;
 pub mod simulate;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Scores payment transactions for fraud, explains every decision and heals itself.
+#[derive(Debug, Parser)]
+#[command(name = "fraudd", version, propagate_version = true, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  fraudd serve                                     score over REST on 127.0.0.1:8080
+  fraudd simulate --days 30 --out tx.jsonl --labels labels.jsonl
+  fraudd features --schema models/schemas/card-fraud.toml --history tx.jsonl --labels labels.jsonl --out train.csv
+  fraudd model validate models/card-fraud/1.0.0
+  fraudd config check --config config/run.toml
+  fraudd audit reproduce tx-1001
+
+Each command has a --help of its own.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Score transactions over REST
+    Serve(serve::Args),
+    /// Make payments with labelled fraud, drift and disorder
+    Simulate(simulate::Args),
+    /// Compute training sets from history, with the service's own code
+    Features(features::FeaturesArgs),
+    /// Pack, validate and sign model bundles
+    Model(model::Args),
+    /// Check and show the configuration
+    Config(config::Args),
+}
+
+/// Runs the command line: 0 when all went well, 1 when a check said no, 2 when it could not be carried out.
+#[must_use]
+pub fn run() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(args) => serve::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Simulate(args) => simulate::run(&args).map(|summary| ended(summary.ending)).map_err(Into::into),
+        Command::Features(args) => features::run(&args, &crate::app::parse_history).map(|_| ExitCode::SUCCESS),
+        Command::Model(args) => model::run(&args).map_err(Into::into),
+        Command::Config(args) => config::run(&args),
+    };
+    done.unwrap_or_else(|error: anyhow::Error| {
+        // Nobody may be there to read it.
+        let _ = writeln!(io::stderr(), "fraudd: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+fn ended(ending: simulate::Ending) -> ExitCode {
+    match ending {
+        simulate::Ending::Complete | simulate::Ending::PipeClosed => ExitCode::SUCCESS,
+        // What a shell reports for a process that SIGINT ended.
+        simulate::Ending::Interrupted => ExitCode::from(130),
+    }
+}
+
+/// Makes a progress line on standard error that counts rows; silent when nobody watches.
+#[must_use]
+pub fn progress(what: &'static str) -> indicatif::ProgressBar {
+    let style = indicatif::ProgressStyle::with_template("{prefix} {spinner} {human_pos} rows, {per_sec}, {elapsed}");
+    let bar = indicatif::ProgressBar::new_spinner().with_prefix(what);
+    style.map(|style| bar.clone().with_style(style)).unwrap_or(bar)
+}

@@ -232,8 +232,15 @@ impl Thresholds {
     }
 }
 
+impl Default for Thresholds {
+    /// Returns the limits of a release without a model: rule weights alone are measured against them.
+    fn default() -> Self {
+        Self { review: 0.3, challenge: Some(0.5), decline: 0.7 }
+    }
+}
+
 /// What every decision of one release has in common; shared, never copied.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReleaseFacts {
     /// The model's name; empty when no model is loaded.
     pub model_name: String,

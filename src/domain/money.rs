@@ -13,6 +13,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Currency([u8; 3]);
 
 impl Currency {
+    /// The euro: the default base currency.
+    pub const EUR: Self = Self(*b"EUR");
+
     /// Parses a three-letter code in capitals; `None` when ISO 4217 does not list it.
     #[must_use]
     pub fn parse(code: &str) -> Option<Self> {

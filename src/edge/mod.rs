@@ -1,10 +1,12 @@
-//! Floor 3: the world. Touches the network, decides nothing.
+//! Floor 3: the world. Touches network and files, decides nothing.
 //!
 //! ```text
 //! bytes ──wire──> domain types ──> runtime ──> domain types ──wire──> bytes
 //!    └── Reject ──problem──> application/problem+json
+//! files ──history──> transactions and labels of the past
 //! ```
 
+pub mod history;
 pub mod http;
 pub mod problem;
 pub mod wire;

@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use compact_str::CompactString;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -28,18 +27,17 @@ const SHARDS: usize = 64;
 const RECORD_BYTES: usize = 1_200;
 
 /// How much the ledger keeps.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// How long a decision is kept, by receipt time. Default `24h`; takes effect at restart.
+    /// How long a decision is kept, by receipt time.
     pub age_max: Span,
-    /// About how many bytes of memory decisions may take, in MiB, 1..=1048576. Default 256; takes effect at restart.
-    pub mebibytes_max: u64,
+    /// About how many bytes of memory decisions may take; the newest one is always kept.
+    pub bytes_max: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { age_max: Span::from_days(1), mebibytes_max: 256 }
+        Self { age_max: Span::from_days(1), bytes_max: 256 << 20 }
     }
 }
 
@@ -229,11 +227,11 @@ impl Ledger {
         let record = Arc::new(record);
         feed.bytes += record.bytes();
         feed.records.push_back(Arc::clone(&record));
-        let bytes_max = usize::try_from(self.options.mebibytes_max.saturating_mul(1 << 20)).unwrap_or(usize::MAX);
         let oldest_kept = record.received_at.minus(self.options.age_max);
         let mut gone: smallvec::SmallVec<[Arc<Record>; 2]> = smallvec::SmallVec::new();
         while feed.records.len() > 1
-            && (feed.bytes > bytes_max || feed.records.front().is_some_and(|first| first.received_at < oldest_kept))
+            && (feed.bytes > self.options.bytes_max
+                || feed.records.front().is_some_and(|first| first.received_at < oldest_kept))
         {
             let Some(first) = feed.records.pop_front() else { break };
             feed.bytes -= first.bytes();

@@ -4,15 +4,13 @@
 //! refused when its estimated cost is not in it, and the estimate follows what explanations really cost.
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
 use super::clock::Moment;
 
 /// How contributions are paid for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// CPU time for contributions in milliseconds per second, 0 (never) ..=1000. Default 100; takes effect at restart.
+    /// CPU time for contributions in milliseconds per second, 0 (never) ..=1000.
     pub cpu_ms_per_second: u32,
 }
 

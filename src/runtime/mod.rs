@@ -8,6 +8,7 @@ pub mod inference;
 pub mod release;
 pub mod reload;
 pub mod reproduce;
+pub mod resident;
 pub mod scorer;
 pub mod slot;
 pub mod standin;

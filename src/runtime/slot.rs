@@ -17,9 +17,6 @@ use crate::scoring::list::Lists;
 use crate::scoring::rule::{Effect, Mode, Rule, RuleSet};
 use crate::telemetry::RuleCounters;
 
-/// The limits of a release without a model: rule weights alone are measured against them.
-pub const THRESHOLDS_WITHOUT_MODEL: Thresholds = Thresholds { review: 0.3, challenge: Some(0.5), decline: 0.7 };
-
 /// A loaded model and what belongs to it alone.
 pub struct Model {
     /// Name in the bundle's manifest.
@@ -77,7 +74,7 @@ impl Release {
             policy_version: self.policy.version.clone(),
             schema_hash: self.schema.hash().to_owned(),
             rates_version: self.rates.version.clone(),
-            thresholds: model.map_or(THRESHOLDS_WITHOUT_MODEL, |model| model.thresholds),
+            thresholds: model.map_or_else(Thresholds::default, |model| model.thresholds),
             rules: self.rules.rules().iter().filter(|rule| rule.mode == Mode::Active).map(rule_facts).collect(),
         });
         self

@@ -116,7 +116,7 @@ fn the_feed_is_in_order_and_filtered() {
 
 #[test]
 fn bounds_let_the_oldest_go() {
-    let by_age = Ledger::new(Options { age_max: Span::from_seconds(5), mebibytes_max: 1 });
+    let by_age = Ledger::new(Options { age_max: Span::from_seconds(5), bytes_max: 1 << 20 });
     for number in 0..20 {
         settle(&by_age, &format!("t-{number}"), Outcome::Approve, number);
     }
@@ -124,7 +124,7 @@ fn bounds_let_the_oldest_go() {
     assert!(by_age.get("t-13").is_none() && by_age.get("t-14").is_some());
     assert_eq!(by_age.after(0, None, 100).records[0].cursor, 15);
 
-    let by_bytes = Ledger::new(Options { age_max: Span::from_days(1), mebibytes_max: 1 });
+    let by_bytes = Ledger::new(Options { age_max: Span::from_days(1), bytes_max: 1 << 20 });
     for number in 0..2_000 {
         settle(&by_bytes, &format!("t-{number}"), Outcome::Approve, 1);
     }

@@ -199,6 +199,12 @@ impl Entities {
         self.go(transaction, None, true);
     }
 
+    /// Tells whether a transaction of this id is here.
+    #[must_use]
+    pub fn knows(&self, transaction_id: &str) -> bool {
+        self.index.sent(xxh3_64(transaction_id.as_bytes())) != Sent::Never
+    }
+
     fn go(&self, transaction: &Transaction, plan: Option<&Plan>, insert: bool) -> Option<FeatureVector> {
         let hash = xxh3_64(transaction.id().as_bytes());
         let time = transaction.occurred_at().micros();

@@ -213,10 +213,12 @@ impl Checker<'_> {
     pub(super) fn mismatch<T>(&mut self, at: &IdedExpr, what: &str, sides: [(&IdedExpr, ValueKind); 2]) -> Option<T> {
         let [(_, left), (_, right)] = sides;
         let message = format!("{what} of {} and {}", left.name(), right.name());
-        let cure = match (left, right) {
-            (ValueKind::Int, ValueKind::Float) => widening(sides[0].0),
-            (ValueKind::Float, ValueKind::Int) => widening(sides[1].0),
-            _ => "both sides must be of one kind".into(),
+        let cure = if (left, right) == (ValueKind::Int, ValueKind::Float) {
+            widening(sides[0].0)
+        } else if (left, right) == (ValueKind::Float, ValueKind::Int) {
+            widening(sides[1].0)
+        } else {
+            "both sides must be of one kind".into()
         };
         self.refuse(at, &message, &cure)
     }

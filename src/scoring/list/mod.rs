@@ -42,7 +42,8 @@ pub enum Error {
 /// Both lists of a release.
 #[derive(Clone, Debug, Default)]
 pub struct Lists {
-    fields: Vec<Index>,
+    /// In field order; each is copied only when it changes.
+    fields: Vec<Arc<Index>>,
     /// Sum of the entries' hashes: the same whatever order they came in.
     version: u128,
 }
@@ -138,25 +139,20 @@ impl Lists {
     }
 
     /// Builds lists at once: sorts instead of inserting one by one.
-    fn from_entries(entries: Vec<ListEntry>) -> Self {
+    fn from_entries(mut entries: Vec<ListEntry>) -> Self {
+        entries.sort_by(|left, right| (&left.field, order(left)).cmp(&(&right.field, order(right))));
+        let version = entries.iter().fold(0u128, |sum, entry| sum.wrapping_add(entry.hash()));
         let mut fields: Vec<Index> = Vec::new();
-        let mut version = 0u128;
-        let mut sorted: Vec<(u64, Arc<ListEntry>)> =
-            entries.into_iter().map(|entry| (xxh3_64(entry.value.as_bytes()), Arc::new(entry))).collect();
-        sorted.sort_by(|(hash, entry), (other_hash, other)| {
-            (&entry.field, hash, &entry.value, entry.list).cmp(&(&other.field, other_hash, &other.value, other.list))
-        });
-        for (hash, entry) in sorted {
-            version = version.wrapping_add(entry.hash());
+        for entry in entries {
             if fields.last().is_none_or(|index| index.field != entry.field) {
                 fields.push(Index::new(entry.field.clone()));
             }
             if let Some(index) = fields.last_mut() {
-                index.hashes.push(hash);
-                index.entries.push(entry);
+                index.hashes.push(hash_of(&entry.value));
+                index.entries.push(Arc::new(entry));
             }
         }
-        Self { fields, version }
+        Self { fields: fields.into_iter().map(Arc::new).collect(), version }
     }
 
     fn insert(&mut self, entry: Arc<ListEntry>) {
@@ -164,11 +160,11 @@ impl Lists {
         let place = match self.fields.binary_search_by(|index| index.field.cmp(&entry.field)) {
             Ok(place) => place,
             Err(place) => {
-                self.fields.insert(place, Index::new(entry.field.clone()));
+                self.fields.insert(place, Arc::new(Index::new(entry.field.clone())));
                 place
             }
         };
-        if let Some(replaced) = self.fields[place].insert(entry) {
+        if let Some(replaced) = Arc::make_mut(&mut self.fields[place]).insert(entry) {
             self.version = self.version.wrapping_sub(replaced.hash());
         }
     }
@@ -176,13 +172,13 @@ impl Lists {
     fn retained(&self, keep: impl Fn(&ListEntry) -> bool) -> Self {
         let mut lists = self.clone();
         for index in &mut lists.fields {
-            let kept: Vec<bool> = index.entries.iter().map(|entry| keep(entry)).collect();
-            for (entry, _) in index.entries.iter().zip(&kept).filter(|(_, kept)| !**kept) {
-                lists.version = lists.version.wrapping_sub(entry.hash());
+            let dropped: Vec<&Arc<ListEntry>> = index.entries.iter().filter(|entry| !keep(entry)).collect();
+            if dropped.is_empty() {
+                continue;
             }
-            let (mut hash_kept, mut entry_kept) = (kept.iter(), kept.iter());
-            index.hashes.retain(|_| hash_kept.next() == Some(&true));
-            index.entries.retain(|_| entry_kept.next() == Some(&true));
+            let gone = dropped.iter().fold(0u128, |sum, entry| sum.wrapping_add(entry.hash()));
+            lists.version = lists.version.wrapping_sub(gone);
+            *index = Arc::new(index.retained(&keep));
         }
         lists.fields.retain(|index| !index.entries.is_empty());
         lists
@@ -196,7 +192,7 @@ impl Index {
 
     /// Returns the entries of one value: at most one of each list, deny first.
     fn of_value(&self, value: &str) -> &[Arc<ListEntry>] {
-        let hash = xxh3_64(value.as_bytes());
+        let hash = hash_of(value);
         let same_hash = self.hashes.partition_point(|known| *known < hash);
         // Values of one hash are in order too; two of them are as good as never.
         let others = (same_hash..self.entries.len())
@@ -206,24 +202,30 @@ impl Index {
         &self.entries[start..start + same]
     }
 
+    fn retained(&self, keep: impl Fn(&ListEntry) -> bool) -> Self {
+        let kept = self.hashes.iter().zip(&self.entries).filter(|(_, entry)| keep(entry));
+        let (hashes, entries) = kept.map(|(hash, entry)| (*hash, Arc::clone(entry))).unzip();
+        Self { field: self.field.clone(), hashes, entries }
+    }
+
     /// Puts an entry in its place and returns the one it replaces.
     fn insert(&mut self, entry: Arc<ListEntry>) -> Option<Arc<ListEntry>> {
-        let hash = xxh3_64(entry.value.as_bytes());
-        let place = |index: usize| (self.hashes[index], &self.entries[index].value, self.entries[index].list);
-        let (mut low, mut high) = (0, self.entries.len());
-        while low < high {
-            let middle = low.midpoint(high);
-            if place(middle) < (hash, &entry.value, entry.list) {
-                low = middle + 1;
-            } else {
-                high = middle;
+        match self.entries.binary_search_by(|known| order(known).cmp(&order(&entry))) {
+            Ok(place) => Some(std::mem::replace(&mut self.entries[place], entry)),
+            Err(place) => {
+                self.hashes.insert(place, hash_of(&entry.value));
+                self.entries.insert(place, entry);
+                None
             }
         }
-        if low < self.entries.len() && place(low) == (hash, &entry.value, entry.list) {
-            return Some(std::mem::replace(&mut self.entries[low], entry));
-        }
-        self.hashes.insert(low, hash);
-        self.entries.insert(low, entry);
-        None
     }
+}
+
+/// The order of the entries on one field.
+fn order(entry: &ListEntry) -> (u64, &str, ListKind) {
+    (hash_of(&entry.value), &entry.value, entry.list)
+}
+
+fn hash_of(value: &str) -> u64 {
+    xxh3_64(value.as_bytes())
 }

@@ -202,3 +202,34 @@ fn a_quiet_payment_hits_nothing_and_a_bare_one_fails_nothing() {
         assert!(matches!(verdict, RuleVerdict::NoHit | RuleVerdict::Absent), "{}: {verdict:?}", rule.id);
     }
 }
+
+/// The fenced TOML blocks of the manual.
+fn examples() -> Vec<&'static str> {
+    const MANUAL: &str = include_str!("../../../docs/rules.md");
+    MANUAL.split("```toml\n").skip(1).filter_map(|block| block.split("```").next()).collect()
+}
+
+#[test]
+fn the_manuals_examples_are_valid() {
+    let (rules, lists): (Vec<&str>, Vec<&str>) = examples().into_iter().partition(|block| block.contains("[[rule]]"));
+    assert_eq!((rules.len(), lists.len()), (1, 1));
+    assert!(RuleSet::parse(rules[0], &environment()).is_ok());
+    assert!(crate::scoring::list::Lists::parse(lists[0]).is_ok());
+}
+
+#[test]
+fn the_manuals_refusals_and_cures_are_true() {
+    const MANUAL: &str = include_str!("../../../docs/rules.md");
+    let rows = MANUAL.split("| refused | write |\n|---|---|\n").nth(1).and_then(|rest| rest.split("\n\n").next());
+    let mut environment = environment();
+    environment.features.push("card_count_1h".into());
+    let compile = |when: &str| Expression::compile(when, &environment, crate::domain::ValueKind::Bool);
+    let rows: Vec<&str> = rows.expect("the table").lines().collect();
+    for row in &rows {
+        let cells: Vec<&str> = row.split('`').collect();
+        let (refused, cure) = (cells[1], cells[3]);
+        assert!(compile(refused).is_err(), "{refused}");
+        assert!(compile(cure).is_ok(), "{cure}");
+    }
+    assert_eq!(rows.len(), 5);
+}

@@ -12,12 +12,13 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use cel::{Context, ExecutionError, Program, Value as Peer};
+use compact_str::CompactString;
 use proptest::prelude::*;
 
-use super::*;
-use crate::domain::draft::AMOUNT_MAX;
-use crate::domain::transaction::Attribute;
-use crate::domain::{Currency, Draft, RateTable, TextField};
+use fraudd::domain::draft::AMOUNT_MAX;
+use fraudd::domain::transaction::Attribute;
+use fraudd::domain::{Currency, Draft, FeatureVector, RateTable, Score, TextField, Transaction, ValueKind};
+use fraudd::scoring::expression::{Environment, Expression, NoValue, Scope, TEXT_LEN_MAX};
 
 const TEXTS: [&str; 5] = ["FR", "US", "DE", "ecommerce", "pos"];
 const FIELDS: [(TextField, &str); 5] = [

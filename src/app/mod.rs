@@ -1,0 +1,365 @@
+//! The roof: builds every part from the settings, starts the tasks, drains them in order.
+//!
+//! ```text
+//! build: models ─> schema ─> entities ─> rules, lists, policy ─> slot ─> scorer ─> service
+//! run:   listen ─> backfill (unready) ─> ready ─> asked to stop ─> drain ─> done
+//! ```
+//! An instance whose model did not load stays unready for `models.grace`, so that a rollout stops; then
+//! it serves on rules, and says so.
+
+mod vitals;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::config::Settings;
+use crate::domain::{RateTable, Span, Timestamp, Transaction};
+use crate::edge::history::{Mapping, Reader, Report, backfill};
+use crate::edge::http::{self, Access, ModelView, Phase, Service};
+use crate::edge::wire::{Contract, DecisionWriter, Mappings};
+use crate::runtime::clock::{Clock, Moment};
+use crate::runtime::decisions::Ledger;
+use crate::runtime::entities::Entities;
+use crate::runtime::explainer::Budget;
+use crate::runtime::release::gates;
+use crate::runtime::reload::{Reloader, Texts};
+use crate::runtime::resident::{Loaded, Resident};
+use crate::runtime::scorer::{self, Parts, Scorer};
+use crate::runtime::slot::{Release, Slot};
+use crate::scoring::feature::Schema;
+use crate::tasks::{self, OnExit, Shutdown};
+use crate::telemetry::events::{InsecureAccess, ReleaseLoaded, ServiceStarted};
+use crate::telemetry::{RuleCounters, otlp, trace};
+
+/// The schema that names the features when no bundle can be read.
+const SCHEMA_WITHOUT_BUNDLE: &str = include_str!("../../models/schemas/card-fraud.toml");
+
+/// History to fill the windows with before the service is ready.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// Transaction files: JSON Lines, CSV or Parquet.
+    pub transactions: Vec<PathBuf>,
+    /// Label files.
+    pub labels: Vec<PathBuf>,
+    /// What the files call their columns.
+    pub mapping: Mapping,
+    /// When a label without its own time became known, after its transaction.
+    pub label_delay: Option<Span>,
+    /// Whether the first bad row ends the start.
+    pub strict: bool,
+}
+
+/// What the roof needs of the command line while it fills the windows.
+pub struct Terminal {
+    /// Hears how many rows were read.
+    pub progress: Box<dyn Fn(u64) + Send>,
+    /// Hears the address once the service is ready.
+    pub listening: Box<dyn FnOnce(std::net::SocketAddr)>,
+}
+
+/// Reads one transaction of the past: the contract's JSON, whatever its time, whomever it belongs to.
+///
+/// # Errors
+/// Every fault, in one line; never a value.
+pub fn parse_history(json: &[u8], rates: &RateTable) -> Result<Transaction, String> {
+    let mut contract = Contract::new(Arc::new(rates.clone()));
+    contract.partition_key.clear();
+    contract.read(json, None, Timestamp::MAX).map(|intake| intake.transaction).map_err(|reject| reject.to_string())
+}
+
+/// The service, built and not yet running.
+pub struct App {
+    settings: Settings,
+    service: Arc<Service>,
+    schemas: Vec<Arc<Schema>>,
+    reloader: Reloader,
+}
+
+impl App {
+    /// Builds every part. Models that fail are told and left out; everything else that is wrong is an error.
+    ///
+    /// # Errors
+    /// Rules, lists, policy or mapping files with faults, schemas that do not go together, an address that
+    /// would be open to everybody.
+    pub fn build(settings: Settings) -> anyhow::Result<Self> {
+        let access = Access::choose(settings.keys.clone(), settings.listen.ip(), settings.allow_insecure);
+        let access = access.map_err(|reason| anyhow::anyhow!(reason))?;
+        let clock = Clock::system();
+        let resident = Arc::new(Resident::load(&settings.models, settings.inference, &gates::Limits::default()));
+        let schema = match &resident.schema {
+            Some(schema) => Arc::clone(schema),
+            None => Arc::new(schema_without_bundle()?),
+        };
+        let mut schemas = vec![Arc::clone(&schema)];
+        schemas.extend(resident.standby.iter().map(|standby| Arc::clone(&standby.schema)));
+        let entities = Arc::new(Entities::new(settings.entities.clone(), &schemas)?);
+        let texts = Texts::read(&settings.files)?;
+        let slot = Arc::new(Slot::new(release(&settings, &resident, &schema, (&entities, &texts))?));
+        announce(&slot.load());
+        let ledger = Arc::new(Ledger::new(settings.ledger.clone()));
+        let scorer = Scorer::new(
+            Parts {
+                slot,
+                entities: Arc::clone(&entities),
+                ledger: Arc::clone(&ledger),
+                clock: clock.clone(),
+                explanations: Budget::new(&settings.explain, Moment::now()),
+            },
+            scorer::Options {
+                model_deadline: settings.model_deadline.to_std(),
+                partition_key: settings.partition_key.clone(),
+            },
+        );
+        let vitals = vitals::Vitals::new(&entities, &ledger, &resident, &schemas);
+        vitals.export();
+        let service = Arc::new(Service {
+            contract: contract(&settings),
+            mappings: mappings(&settings)?,
+            access,
+            limits: settings.limits.clone(),
+            models: Box::new(move || resident.active.iter().chain(&resident.standby).map(view).collect()),
+            vitals: Box::new(move || vitals.read()),
+            writer: DecisionWriter::default(),
+            permits: Semaphore::new(settings.limits.concurrency_max),
+            life: http::service::Life::default(),
+            clock,
+            scorer,
+        });
+        let reloader = Reloader::new(settings.files.clone(), texts);
+        Ok(Self { settings, service, schemas, reloader })
+    }
+
+    /// Serves until asked to stop, then drains. `terminal` hears how far it is.
+    ///
+    /// # Errors
+    /// An address that cannot be bound, an exporter that cannot be started, history that cannot be read.
+    pub async fn run(self, history: History, shutdown: Shutdown, terminal: Terminal) -> anyhow::Result<()> {
+        let Self { settings, service, schemas, reloader } = self;
+        if let Some(options) = &settings.otlp {
+            trace::set_sample_ratio(options.sample_ratio);
+            otlp::start(options)?;
+        }
+        let listener = TcpListener::bind(settings.listen).await;
+        let listener = listener.with_context(|| format!("tried to listen on {}", settings.listen))?;
+        let address = listener.local_addr()?;
+        ServiceStarted { address: &address }.emit();
+        if matches!(service.access, Access::Insecure) {
+            InsecureAccess { address: &address }.emit();
+        }
+        let server = tasks::spawn("http", OnExit::Finish, shutdown.clone(), {
+            let parts = parking_lot::Mutex::new(Some((listener, Arc::clone(&service), shutdown.clone())));
+            let options = settings.server.clone();
+            move || {
+                let (parts, options) = (parts.lock().take(), options.clone());
+                async move {
+                    let Some((listener, service, shutdown)) = parts else { return };
+                    http::serve(listener, http::router(Arc::clone(&service)), service, shutdown, options).await;
+                }
+            }
+        });
+        let _reload = watch_files(reloader, &service, settings.reload_every.to_std(), &shutdown);
+        let filled = fill(&service, schemas, (settings.rates.clone(), history), terminal.progress).await;
+        if let Err(error) = filled {
+            shutdown.ask();
+            server.await?;
+            return Err(error);
+        }
+        become_ready(&service, settings.model_grace.to_std(), &shutdown);
+        (terminal.listening)(address);
+        server.await?;
+        Ok(())
+    }
+}
+
+fn schema_without_bundle() -> anyhow::Result<Schema> {
+    Schema::parse(SCHEMA_WITHOUT_BUNDLE).map_err(|faults| anyhow::anyhow!("the compiled-in schema: {faults:?}"))
+}
+
+fn release(
+    settings: &Settings,
+    resident: &Resident,
+    schema: &Arc<Schema>,
+    (entities, texts): (&Entities, &Texts),
+) -> anyhow::Result<Release> {
+    let checked = texts.check(schema)?;
+    Ok(Release {
+        facts: Arc::default(),
+        schema: Arc::clone(schema),
+        plan: entities.admit(schema)?,
+        model: resident.active.as_ref().map(|loaded| Arc::clone(&loaded.model)),
+        rules: checked.rules,
+        lists: Arc::new(checked.lists),
+        policy: checked.policy,
+        rates: Arc::new(settings.rates.clone()),
+        rule_counters: Arc::new(RuleCounters::default()),
+    })
+}
+
+fn announce(release: &Release) {
+    let facts = &release.facts;
+    ReleaseLoaded { model: &facts.model_name, version: &facts.model_version, role: &facts.model_role }.emit();
+}
+
+fn contract(settings: &Settings) -> Contract {
+    Contract {
+        unknown_fields: settings.unknown_fields,
+        partition_key: settings.partition_key.clone(),
+        ahead_max: settings.ahead_max,
+        rates: Arc::new(settings.rates.clone()),
+    }
+}
+
+fn mappings(settings: &Settings) -> anyhow::Result<Mappings> {
+    let Some(path) = &settings.mapping else { return Ok(Mappings::default()) };
+    let text = std::fs::read_to_string(path).with_context(|| format!("tried to read {}", path.display()))?;
+    Mappings::parse(&text).map_err(|faults| {
+        let lines: Vec<String> = faults.iter().map(|fault| format!("{}: {fault}", path.display())).collect();
+        anyhow::anyhow!(lines.join("\n"))
+    })
+}
+
+fn view(loaded: &Loaded) -> ModelView {
+    ModelView {
+        name: loaded.model.name.clone(),
+        version: loaded.model.version.clone(),
+        sha256: loaded.model.sha256.clone(),
+        role: loaded.model.role.to_owned(),
+        schema_hash: loaded.schema.hash().to_owned(),
+        loaded: true,
+    }
+}
+
+fn watch_files(
+    reloader: Reloader,
+    service: &Arc<Service>,
+    every: std::time::Duration,
+    shutdown: &Shutdown,
+) -> tokio::task::JoinHandle<()> {
+    let reloader = Arc::new(parking_lot::Mutex::new(reloader));
+    let (service, stop) = (Arc::clone(service), shutdown.clone());
+    tasks::spawn("reload", OnExit::Restart { restarts_max: 10 }, shutdown.clone(), move || {
+        let (reloader, service, stop) = (Arc::clone(&reloader), Arc::clone(&service), stop.clone());
+        async move {
+            while !stop.is_asked() {
+                let (reloader, slot) = (Arc::clone(&reloader), Arc::clone(service.scorer.slot()));
+                // Reading and compiling is heavy: off the async threads. A panic restarts the task.
+                let looked = tokio::task::spawn_blocking(move || reloader.lock().look(&slot)).await;
+                looked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+                let _ = tokio::time::timeout(every, stop.asked()).await;
+            }
+        }
+    })
+}
+
+/// Fills the windows from history, off the async threads, while the service is up and unready.
+async fn fill(
+    service: &Arc<Service>,
+    schemas: Vec<Arc<Schema>>,
+    (rates, history): (RateTable, History),
+    progress: Box<dyn Fn(u64) + Send>,
+) -> anyhow::Result<()> {
+    if history.transactions.is_empty() {
+        return Ok(());
+    }
+    service.life.enter(Phase::Starting, "filling entity state from history");
+    let service = Arc::clone(service);
+    let report = tokio::task::spawn_blocking(move || {
+        let History { transactions, labels, mapping, label_delay, strict } = history;
+        let reader = Reader { mapping, rates, parse: &parse_history, label_delay, strict };
+        let store = (service.scorer.entities(), schemas.as_slice());
+        backfill(store, &reader, (&transactions, &labels), &*progress)
+    });
+    tell(&report.await??);
+    Ok(())
+}
+
+fn tell(report: &Report) {
+    let Report { transactions, labels, labels_applied, warmth } = report;
+    tracing::info!(
+        transactions = transactions.rows,
+        refused = transactions.bad_rows,
+        labels = labels.rows,
+        labels_applied,
+        "entity state filled from history"
+    );
+    for row in transactions.told.iter().chain(&labels.told) {
+        tracing::warn!(file = %row.file.display(), row = row.line, reason = row.message, "row of history refused");
+    }
+    for schema in warmth {
+        tracing::info!(schema = schema.schema, warmth = ?schema.warmth, "feature windows");
+    }
+}
+
+/// Enters readiness: at once with a model or when none is wanted, after the grace when it is missing.
+fn become_ready(service: &Arc<Service>, grace: std::time::Duration, shutdown: &Shutdown) {
+    let release = service.scorer.release();
+    if release.model.is_some() || grace.is_zero() {
+        let reason = if release.model.is_some() { "serving" } else { "serving on rules, no model is loaded" };
+        return service.life.enter(Phase::Ready, reason);
+    }
+    service.life.enter(Phase::Unready, "the model did not load: see the log");
+    let (service, stop) = (Arc::clone(service), shutdown.clone());
+    tasks::spawn("model-grace", OnExit::Finish, shutdown.clone(), move || {
+        let (service, stop) = (Arc::clone(&service), stop.clone());
+        async move {
+            if tokio::time::timeout(grace, stop.asked()).await.is_err() {
+                service.life.enter(Phase::Ready, "serving on rules, the model did not load");
+                tracing::error!("serving without a model: rules and stand-in policy answer until one is loaded");
+            }
+        }
+    });
+}
+
+/// Runs a service on a runtime of its own until a signal asks it to stop.
+///
+/// # Errors
+/// As [`App::build`] and [`App::run`].
+pub fn serve(settings: Settings, history: History, terminal: Terminal) -> anyhow::Result<()> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = settings.threads {
+        runtime.worker_threads(threads.get());
+    }
+    let runtime = runtime.thread_name("fraudd-http").enable_all().build()?;
+    let app = App::build(settings)?;
+    let shutdown = Shutdown::default();
+    let served = runtime.block_on(async {
+        let _signals = watch_signals(&shutdown)?;
+        app.run(history, shutdown.clone(), terminal).await
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    served
+}
+
+/// Asks for shutdown at SIGTERM or SIGINT; a second signal ends the process at once.
+fn watch_signals(shutdown: &Shutdown) -> anyhow::Result<tokio::task::JoinHandle<()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let signals = Arc::new(tokio::sync::Mutex::new(signals));
+    let asked = shutdown.clone();
+    let watch = tasks::spawn("signals", OnExit::Finish, shutdown.clone(), move || {
+        let (signals, asked) = (Arc::clone(&signals), asked.clone());
+        async move {
+            let mut signals = signals.lock().await;
+            let (terminate, interrupt) = &mut *signals;
+            loop {
+                tokio::select! {
+                    biased; // Either order is right: both do the same.
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                if asked.is_asked() {
+                    std::process::exit(130);
+                }
+                asked.ask();
+            }
+        }
+    });
+    if watch.is_finished() {
+        bail!("tried to watch for signals, and the task ended");
+    }
+    Ok(watch)
+}

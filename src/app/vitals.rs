@@ -1,0 +1,63 @@
+//! The numbers of state that operators ask first, for `/v1/health` and the metrics.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::runtime::decisions::Ledger;
+use crate::runtime::entities::{Entities, Warmth};
+use crate::runtime::resident::Resident;
+use crate::scoring::feature::Schema;
+use crate::telemetry::metrics;
+
+/// Reads the numbers. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Vitals {
+    entities: Arc<Entities>,
+    ledger: Arc<Ledger>,
+    resident: Arc<Resident>,
+    schemas: Vec<Arc<Schema>>,
+}
+
+impl Vitals {
+    pub(super) fn new(
+        entities: &Arc<Entities>,
+        ledger: &Arc<Ledger>,
+        resident: &Arc<Resident>,
+        schemas: &[Arc<Schema>],
+    ) -> Self {
+        let (entities, ledger, resident) = (Arc::clone(entities), Arc::clone(ledger), Arc::clone(resident));
+        Self { entities, ledger, resident, schemas: schemas.to_vec() }
+    }
+
+    /// Reads them all; visits every shard of the entity store once.
+    pub(super) fn read(&self) -> BTreeMap<&'static str, u64> {
+        let entities = self.entities.stats();
+        let ledger = self.ledger.stats();
+        let queued = self.resident.active.as_ref().map_or(0, |loaded| loaded.model.inference.stats().queue_len);
+        let warm = self.schemas.iter().filter(|schema| self.entities.warmth(schema) == Warmth::Warm).count();
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        BTreeMap::from([
+            ("entities", entities.entities),
+            ("entity_events", entities.events),
+            ("entity_bytes", entities.bytes),
+            ("entity_events_expired", entities.expired_total),
+            ("entity_events_capped", entities.capped_total),
+            ("labels_pending", entities.labels_pending),
+            ("ledger_records", number(ledger.records)),
+            ("ledger_bytes", number(ledger.bytes)),
+            ("ledger_evicted", ledger.evicted),
+            ("inference_queue", number(queued)),
+            ("schemas_warm", number(warm)),
+        ])
+    }
+
+    /// Exports them with every scrape.
+    pub(super) fn export(&self) {
+        let vitals = self.clone();
+        metrics().before_scrape(move |metrics| {
+            for (part, value) in vitals.read() {
+                metrics.set_state(part, value);
+            }
+        });
+    }
+}

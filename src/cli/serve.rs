@@ -1,0 +1,100 @@
+//! `fraudd serve`: the main job.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use anyhow::bail;
+
+use super::config::LayerArgs;
+use crate::app::{self, History, Terminal};
+use crate::domain::Span;
+use crate::edge::history::Mapping;
+use crate::telemetry::logs;
+
+/// What `fraudd serve` is asked for.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    layers: LayerArgs,
+    /// Address and port; the same as server.listen
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<std::net::SocketAddr>,
+    /// Fill the feature windows from history before being ready: JSON Lines, CSV or Parquet; repeatable
+    #[arg(long, value_name = "FILE")]
+    backfill: Vec<PathBuf>,
+    /// Labels of that history: JSON Lines or CSV; repeatable
+    #[arg(long, value_name = "FILE", requires = "backfill")]
+    backfill_labels: Vec<PathBuf>,
+    /// What history calls a field: `FIELD=COLUMN`, with `:epoch_s`, `:epoch_ms`, `:epoch_us` or `:major`; repeatable
+    #[arg(long, value_name = "FIELD=COLUMN", requires = "backfill")]
+    map: Vec<String>,
+    /// A field that is the same in every row of history, such as `currency=EUR`; repeatable
+    #[arg(long, value_name = "FIELD=VALUE", requires = "backfill")]
+    set: Vec<String>,
+    /// When a label in history without a time of its own became known, such as 7d
+    #[arg(long, value_name = "SPAN", value_parser = span, requires = "backfill")]
+    label_delay: Option<Span>,
+    /// End at the first bad row of history instead of counting it
+    #[arg(long, requires = "backfill")]
+    strict: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  fraudd serve                                              on 127.0.0.1:8080, with the defaults
+  fraudd serve --config config/run.toml --listen 127.0.0.1:9000
+  fraudd serve --backfill history.jsonl --backfill-labels labels.jsonl
+  FRAUDD__TELEMETRY__LOG__FORMAT=json fraudd serve
+
+SIGTERM and Ctrl-C drain: unready, stop accepting, finish what is in flight. A second one ends at once.";
+
+fn span(text: &str) -> Result<Span, String> {
+    Span::parse(text).ok_or_else(|| "write for example 7d".into())
+}
+
+/// Serves until asked to stop.
+///
+/// # Errors
+/// Settings with faults, and whatever keeps the service from starting.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let (mut settings, _) = args.layers.load()?;
+    settings.listen = args.listen.unwrap_or(settings.listen);
+    logs::init(&settings.log)?;
+    let mapping = match Mapping::parse(&args.map, &args.set) {
+        Ok(mapping) => mapping,
+        Err(faults) => bail!(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+    };
+    let history = History {
+        transactions: args.backfill,
+        labels: args.backfill_labels,
+        mapping,
+        label_delay: args.label_delay,
+        strict: args.strict,
+    };
+    let bar = super::progress("backfill");
+    let terminal = Terminal {
+        progress: Box::new(move |rows| bar.set_position(rows)),
+        listening: Box::new(|address| {
+            if io::stderr().is_terminal() {
+                // Nobody may be there to read it.
+                let _ = writeln!(io::stderr(), "{}", welcome(address));
+            }
+        }),
+    };
+    app::serve(settings, history, terminal)
+}
+
+/// What a newcomer wants to read: where, and one call to try.
+fn welcome(address: std::net::SocketAddr) -> String {
+    format!(
+        r#"
+fraudd answers on http://{address}   (all calls: http://{address}/docs)   Ctrl-C stops it. Try:
+
+  curl -s http://{address}/v1/decisions -H 'content-type: application/json' -d '{{
+    "transaction_id": "tx-1001", "occurred_at": "2026-03-01T10:00:00Z", "amount": 24900, "currency": "EUR",
+    "customer_id": "c-42", "card": {{"token": "tok_9f2", "bin": "411111", "country": "FR"}},
+    "merchant": {{"id": "m-7", "mcc": "5732", "country": "FR", "terminal_id": "t-77"}}, "channel": "pos"}}'
+"#
+    )
+}

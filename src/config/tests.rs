@@ -1,0 +1,95 @@
+//! Layers, their order, and every fault at once.
+
+use std::io::Write;
+
+use super::*;
+
+fn load(file: &str, environment: &[(&str, &str)]) -> Result<(Settings, Vec<Effective>), Vec<Fault>> {
+    let mut written = tempfile::Builder::new().suffix(".toml").tempfile().expect("a file");
+    written.write_all(file.as_bytes()).expect("written");
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Settings::load(&[written.path().to_owned()], environment)
+}
+
+fn faults(file: &str, environment: &[(&str, &str)]) -> Vec<String> {
+    load(file, environment).map(|_| ()).expect_err("faults").iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_defaults_stand_alone() {
+    let (settings, effective) = Settings::load(&[], Vec::new()).expect("valid");
+    assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(settings.partition_key, [TextField::CustomerId, TextField::AccountId, TextField::CardToken]);
+    assert!(settings.otlp.is_none() && settings.keys.is_empty());
+    assert!(effective.iter().all(|setting| setting.origin == "default"));
+}
+
+#[test]
+fn the_shipped_run_file_is_valid() {
+    let file = include_str!("../../config/run.toml");
+    let (settings, _) = load(file, &[]).expect("valid");
+    assert_eq!(settings.rates.to_base(1_000, Currency::parse("USD").expect("USD")), Some(920));
+}
+
+#[test]
+fn later_layers_win() {
+    let file = "[server]\nlisten = \"127.0.0.1:1\"\ndrain_grace = \"3s\"";
+    let environment = [("FRAUDD__SERVER__LISTEN", "127.0.0.1:2"), ("FRAUDD__MODELS__ENABLED", "false")];
+    let (settings, effective) = load(file, &environment).expect("valid");
+    assert_eq!(settings.listen.port(), 2);
+    assert_eq!(settings.server.drain_grace.as_secs(), 3);
+    assert!(!settings.models.enabled);
+    let origin = |key: &str| effective.iter().find(|setting| setting.key == key).expect(key).origin.clone();
+    assert_eq!(origin("server.listen"), "environment");
+    assert!(origin("server.drain_grace").ends_with(".toml"));
+    assert_eq!(origin("ledger.age_max"), "default");
+}
+
+#[test]
+fn all_faults_come_at_once() {
+    let file = r#"
+        [server]
+        listn = "127.0.0.1:1"
+        header_timeout = "soon"
+        [limits]
+        body_max = "64"
+        batch_len_max = 100000
+        [contract]
+        unknown_fields = "shrug"
+        partition_key = ["amount"]
+        [rates]
+        base = "ZZZ"
+        [rates.rates]
+        USD = -1.0
+        [telemetry.otlp]
+        sample_ratio = 2.0
+    "#;
+    let found = faults(file, &[("FRAUDD__INFERENCE__THREADS", "many"), ("FRAUDD__NO__SUCH", "1")]);
+    let expected = [
+        "no.such: no such setting",
+        "server.listn: no such setting; did you mean server.listen?",
+        "server.header_timeout:",
+        "limits.body_max:",
+        "limits.batch_len_max: expected 1 to 1000",
+        "contract.unknown_fields:",
+        "contract.partition_key: \"amount\" is no text field",
+        "inference.threads:",
+        "rates.base:",
+        "rates.rates.USD: expected a finite number above 0",
+        "telemetry.otlp.sample_ratio: expected 0 to 1",
+    ];
+    for start in expected {
+        assert!(found.iter().any(|fault| fault.starts_with(start)), "{start} is not among {found:#?}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    assert!(found.iter().any(|fault| fault.contains("write for example \"64KiB\"")), "{found:#?}");
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let line = format!("shop:score:{}", "ab".repeat(32));
+    let (settings, effective) = load("", &[("FRAUDD__AUTH__KEYS", &line)]).expect("valid");
+    assert!(!settings.keys.is_empty());
+    assert!(effective.iter().all(|setting| !setting.value.contains("abab")));
+    assert!(!format!("{settings:?}").contains("abab"));
+}
