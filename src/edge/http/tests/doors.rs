@@ -20,7 +20,7 @@ async fn a_decision_is_made_once_and_found_again() {
     assert_eq!(second["decision_id"], first.json()["decision_id"]);
     let found = get(&router, "/v1/decisions/t-1?features=true").await.json();
     assert_eq!(found["decision_id"], first.json()["decision_id"]);
-    assert!(found["features"].is_object());
+    assert_eq!(found["features"]["tx_amount"], json!({"value": 12.5, "missing": false}));
     assert!(get(&router, "/v1/decisions/t-1").await.json().get("features").is_none());
 }
 
@@ -102,13 +102,13 @@ async fn list_entries_come_and_go() {
 async fn rules_are_shown_and_checked() {
     let (_, router) = ready();
     let shown = get(&router, "/v1/rules").await.json();
-    assert_eq!(shown["rules"][0]["id"], "velocity");
+    assert_eq!(shown["rules"][0]["id"], "card-velocity-5m");
     assert!(shown["rules"][0]["hits"].is_u64());
     let validate = async |text: &'static str| {
         let request = Request::post("/v1/rules:validate").header("content-type", "application/toml");
         send(&router, request.body(text.into()).expect("a request")).await
     };
-    let wrong = validate("wrong").await;
+    let wrong = validate("[[rule]]\nid = \"x\"\nwhen = \"tx.ammount > 1\"").await;
     assert_eq!((wrong.status.as_u16(), &wrong.json()["valid"]), (200, &json!(false)));
     assert!(wrong.json()["faults"][0]["cure"].is_string());
     assert_eq!(validate("").await.json()["valid"], true);
@@ -121,13 +121,17 @@ async fn operators_are_answered() {
         assert_eq!(get(&router, path).await.status, 200, "{path}");
     }
     let health = get(&router, "/v1/health").await.json();
-    assert_eq!((&health["state"], &health["vitals"]["entities"]), (&json!("healthy"), &json!(7)));
-    assert!(get(&router, "/v1/entities/card/tok%201").await.json()["features"]["count"].is_number());
+    assert_eq!((&health["state"], &health["vitals"]["entities"]), (&json!("degraded"), &json!(7)));
+    let with_card = GOOD.replace('}', r#","card":{"token":"tok/1"}}"#);
+    assert_eq!(post(&router, "/v1/decisions", with_card).await.status, 200);
+    let card = get(&router, "/v1/entities/card/tok%2F1").await.json();
+    assert_eq!((&card["kind"], &card["id"], &card["events"]), (&json!("card"), &json!("tok/1"), &json!(1)));
+    assert!(card["features"].is_object());
     service.life.enter(Phase::Unready, "the model did not load");
     let unready = get(&router, "/readyz").await;
     assert_eq!((unready.status.as_u16(), &unready.json()["reason"]), (503, &json!("the model did not load")));
     assert_eq!(get(&router, "/startupz").await.status, 200);
-    assert_eq!(post(&router, "/v1/decisions", GOOD).await.status, 200);
+    assert_eq!(post(&router, "/v1/decisions", GOOD.replace("t-1", "t-2")).await.status, 200);
 }
 
 #[tokio::test]

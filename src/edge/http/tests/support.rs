@@ -10,11 +10,19 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
-use crate::domain::{Currency, RateTable, Timestamp};
+use crate::domain::decision::samples::release;
+use crate::domain::{Currency, RateTable, TextField, Timestamp};
 use crate::edge::http::{Access, Limits, Phase, Service, router};
 use crate::edge::wire::{Contract, DecisionWriter, Mappings};
-use crate::runtime::clock::Clock;
-use crate::runtime::scorer::Scorer;
+use crate::runtime::clock::{Clock, Moment};
+use crate::runtime::decisions::{self, Ledger};
+use crate::runtime::entities::{self, Entities};
+use crate::runtime::explainer::{self, Budget};
+use crate::runtime::scorer::{self, Scorer};
+use crate::runtime::slot::{Release, Slot};
+use crate::scoring::decide::policy::Policy;
+use crate::scoring::feature::Schema;
+use crate::scoring::rule::RuleSet;
 
 /// A transaction that is right.
 pub(super) const GOOD: &str = r#"{"transaction_id":"t-1","occurred_at":"2026-03-01T10:00:00Z","amount":1250,"currency":"EUR","customer_id":"c-1"}"#;
@@ -32,9 +40,10 @@ impl Default for Setup {
 }
 
 pub(super) fn service(setup: Setup) -> Arc<Service> {
+    let clock = Clock::manual(Timestamp::parse("2026-03-01T10:00:01Z").expect("an instant"));
     let service = Service {
-        scorer: scorer(),
-        clock: Clock::manual(Timestamp::parse("2026-03-01T10:00:01Z").expect("an instant")),
+        scorer: scorer(clock.clone()),
+        clock,
         contract: Contract::new(Arc::new(RateTable::identity(Currency::parse("EUR").expect("a currency")))),
         mappings: Mappings::parse(include_str!("../../../../config/mapping.toml")).expect("mappings"),
         access: setup.access,
@@ -49,21 +58,33 @@ pub(super) fn service(setup: Setup) -> Arc<Service> {
     Arc::new(service)
 }
 
-/// Builds the scorer under the doors.
-fn scorer() -> Scorer {
-    use crate::domain::decision::samples::release;
-    use crate::runtime::slot::{Release, Slot};
-    use crate::scoring::rule::RuleSet;
-    use crate::telemetry::RuleCounters;
-    let slot = Slot::new(Release {
+/// Builds the scorer under the doors: shipped schema, rules and policy, no model.
+fn scorer(clock: Clock) -> Scorer {
+    let schema = Arc::new(Schema::parse(include_str!("../../../../models/schemas/card-fraud.toml")).expect("a schema"));
+    let entities = Entities::new(entities::Options::default(), &[Arc::clone(&schema)]).expect("entities");
+    let rates = RateTable::identity(Currency::parse("EUR").expect("a currency"));
+    let release = Release {
         facts: release(),
-        schema: Arc::default(),
-        plan: Arc::default(),
-        rules: Arc::new(RuleSet::parse("", &crate::scoring::expression::Environment::default()).expect("rules")),
+        plan: entities.admit(&schema).expect("a plan"),
+        model: None,
+        rules: Arc::new(
+            RuleSet::parse(include_str!("../../../../config/rules.toml"), &schema.environment(true)).expect("rules"),
+        ),
+        schema,
         lists: Arc::default(),
-        rule_counters: Arc::new(RuleCounters::new(["velocity"])),
-    });
-    Scorer { slot: Arc::new(slot), ledger: Arc::default(), entities: Arc::default() }
+        policy: Arc::new(Policy::parse(include_str!("../../../../config/policy.toml")).expect("a policy")),
+        rates: Arc::new(rates),
+        rule_counters: Arc::default(),
+    };
+    let parts = scorer::Parts {
+        slot: Arc::new(Slot::new(release)),
+        entities: Arc::new(entities),
+        ledger: Arc::new(Ledger::new(decisions::Options::default())),
+        clock,
+        explanations: Budget::new(&explainer::Options::default(), Moment::now()),
+    };
+    let partition_key = vec![TextField::CustomerId];
+    Scorer::new(parts, scorer::Options { model_deadline: std::time::Duration::from_millis(10), partition_key })
 }
 
 /// One answer.
