@@ -14,6 +14,9 @@ use crate::scoring::window::{AsOf, Inserted, LabelMark, Log, Panes, Seen};
 /// The part of `bytes_max` that entities may take, in quarters; the index has the rest.
 const SHARE_QUARTERS: usize = 3;
 
+/// Inserts between two looks at the next few slots, where no entity is new.
+const SWEEP_EACH: u64 = 8;
+
 /// What is known of one entity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EntityView {
@@ -70,6 +73,7 @@ pub(super) struct Shard {
     lateness: i64,
     cells: Table<EntityKey, Cell>,
     seen: Seen,
+    inserts: u64,
     bytes: usize,
     bytes_max: Option<usize>,
     events: u64,
@@ -86,6 +90,7 @@ impl Shard {
             lateness: 0,
             cells: Table::new(),
             seen: Seen::default(),
+            inserts: 0,
             bytes: 0,
             bytes_max: bytes_max.map(|bytes| bytes / 4 * SHARE_QUARTERS),
             events: 0,
@@ -115,7 +120,10 @@ impl Shard {
         let layout = Arc::clone(&self.layout);
         let kind = &layout.kinds()[visit.kind];
         let slot = match self.cells.find(visit.key) {
-            None if visit.insert => self.cells.insert(visit.key, Cell::new(visit.kind, kind, self.evicted_until)),
+            None if visit.insert => {
+                self.sweep(visit.clock);
+                self.cells.insert(visit.key, Cell::new(visit.kind, kind, self.evicted_until))
+            }
             found => found,
         };
         let known = slot.and_then(|slot| self.cells.get(slot));
@@ -146,11 +154,15 @@ impl Shard {
         }
         self.bytes = self.bytes - bytes + cell.bytes();
         self.events = self.events - events + cell.log.len() as u64;
-        self.sweep(visit.clock);
+        self.inserts = self.inserts.wrapping_add(1);
+        if self.inserts.is_multiple_of(SWEEP_EACH) {
+            self.sweep(visit.clock);
+        }
         self.keep_bound(slot);
     }
 
-    /// Drops entities whose every window has passed.
+    /// Drops entities whose every window has passed: a few slots for each new entity, so that the dead
+    /// never outnumber the living for long, and now and then without one.
     fn sweep(&mut self, clock: i64) {
         let (layout, lateness) = (&self.layout, self.lateness);
         let is_dead = |cell: &Cell| {
