@@ -309,3 +309,19 @@ fn every_fault_of_a_schema_comes_at_once_with_its_cure() {
     }
     assert_eq!(Schema::parse("name = ").expect_err("no TOML").len(), 1);
 }
+
+#[test]
+fn an_entity_of_panes_weighs_what_it_weighs_from_its_first_event() {
+    let panes = "[[feature]]\nname = \"count_panes\"\ndescription = \"x\"\nentity = \"card\"\naggregate = \"count\"\n\
+                 window = \"24h\"\nresolution = \"5m\"\n";
+    let schema = schema(panes);
+    // One shard, so that no other entity's bytes can hide a wrong sum.
+    let (store, plan) = store(Options { shards: 1, ..Options::default() }, &schema);
+    let features = store.observe(&pay("a", "c1", 0), &plan);
+    assert_eq!(value(&features, &plan, "count_panes"), Some(1.0));
+    let alone = store.stats();
+    store.observe(&pay("b", "c2", 1), &plan);
+    let both = store.stats();
+    assert_eq!((alone.entities, both.entities), (1, 2));
+    assert!(both.bytes > alone.bytes && alone.bytes > 0, "{alone:?} {both:?}");
+}

@@ -122,7 +122,12 @@ impl Shard {
         let slot = match self.cells.find(visit.key) {
             None if visit.insert => {
                 self.sweep(visit.clock);
-                self.cells.insert(visit.key, Cell::new(visit.kind, kind, self.evicted_until))
+                let cell = Cell::new(visit.kind, kind, self.evicted_until);
+                let bytes = cell.bytes();
+                let slot = self.cells.insert(visit.key, cell);
+                // A cell with panes weighs something before its first event.
+                self.bytes += if slot.is_some() { bytes } else { 0 };
+                slot
             }
             found => found,
         };
