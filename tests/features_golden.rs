@@ -16,6 +16,8 @@ use fraudd::domain::{Currency, Draft, Label, LabelKind, RateTable, Span, TextFie
 use fraudd::runtime::entities::{Entities, LabelOutcome, Options, Warmth};
 use fraudd::scoring::feature::Schema;
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::statistics::Statistics;
+use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row};
 
 const GOLDEN_FROM: &str = "2018-07-25T00:00:00Z";
@@ -34,10 +36,23 @@ fn reference(file: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-fn rows(path: &PathBuf) -> impl Iterator<Item = Row> {
+/// All rows but those of row groups that end before `begin`.
+fn rows(path: &PathBuf, begin: Timestamp) -> impl Iterator<Item = Row> {
     let reader = SerializedFileReader::new(File::open(path).expect("readable")).expect("parquet");
-    let reader = Box::leak(Box::new(reader));
-    reader.get_row_iter(None).expect("rows").map(|row| row.expect("a row"))
+    let reader: &'static SerializedFileReader<File> = Box::leak(Box::new(reader));
+    let ends_before = move |group: &usize| {
+        let group = reader.metadata().row_group(*group);
+        let times = group.columns().iter().find(|column| column.column_path().string() == "TX_DATETIME");
+        match times.and_then(|times| times.statistics()) {
+            Some(Statistics::Int64(times)) => times.max_opt().is_some_and(|last| last * 1_000 < begin.micros()),
+            _ => false,
+        }
+    };
+    let groups = (0..reader.num_row_groups()).filter(move |group| !ends_before(group));
+    groups.flat_map(|group| {
+        let group = Box::leak(reader.get_row_group(group).expect("a group"));
+        RowIter::from_row_group(None, group).expect("rows").map(|row| row.expect("a row"))
+    })
 }
 
 fn number(field: &Field) -> f64 {
@@ -102,7 +117,8 @@ fn same(name: &str, ours: f64, published: f64) -> bool {
 fn the_handbook_features_are_equal_to_the_published_ones() {
     let Some(history) = reference("transactions_2018-04-01_2018-09-04.parquet") else { return };
     let Some(golden) = reference("golden_features_2018-07-25_2018-08-14.parquet") else { return };
-    let golden: HashMap<i64, Row> = rows(&golden).map(|row| (columns(&row)["TRANSACTION_ID"] as i64, row)).collect();
+    let golden: HashMap<i64, Row> =
+        rows(&golden, Timestamp::MIN).map(|row| (columns(&row)["TRANSACTION_ID"] as i64, row)).collect();
     let schema = Arc::new(Schema::parse(include_str!("../models/schemas/handbook.toml")).expect("a schema"));
     let store = Entities::new(Options::default(), std::slice::from_ref(&schema)).expect("a store");
     let plan = store.admit(&schema).expect("the same plan");
@@ -112,7 +128,7 @@ fn the_handbook_features_are_equal_to_the_published_ones() {
     let begin = from.minus(Span::from_days(37));
     let mut labels: VecDeque<Label> = VecDeque::new();
     let (mut compared, mut differ) = (0, Vec::new());
-    for row in rows(&history) {
+    for row in rows(&history, begin) {
         let row = Sent::new(&row);
         let occurred_at = Timestamp::from_micros(row["TX_DATETIME"] as i64 * 1_000);
         if occurred_at < begin {

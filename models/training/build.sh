@@ -2,7 +2,8 @@
 # Rebuilds both shipped bundles from nothing: simulate, compute features, train, pack, validate.
 #
 #   active   XGBoost, 100 trees of depth 3        standby   logistic regression
-# Run through `make model`. FRAUDD names the binary, WORK a scratch directory (kept, for a look inside).
+# Run through `make model`. FRAUDD names the binary, WORK a scratch directory (kept, for a look inside). With REUSE=1 the
+# simulated stream and its features of an earlier run are taken as they are.
 set -eu
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
 root=$(CDPATH= cd -- "$here/../.." && pwd)
@@ -11,16 +12,18 @@ python=${PYTHON_ENVIRONMENT:-"$root/.deps/python"}/bin/python
 work=${WORK:-"$root/target/model"}
 schema=${SCHEMA:-"$root/models/schemas/card-fraud.toml"}
 name=${NAME:-card-fraud}
-version=${VERSION:-$(date -u +%Y.%m.%d)}
+version=${VERSION:-1.0.0}
 days=${DAYS:-84}
 
 [ -x "$fraudd" ] || { echo "build: no binary at $fraudd; run cargo build --release or set FRAUDD" >&2; exit 1; }
 "$here/setup.sh"
 mkdir -p "$work"
 
-"$fraudd" simulate --seed 20260101 --days "$days" --out "$work/transactions.jsonl" --labels "$work/labels.jsonl"
-"$fraudd" features --schema "$schema" --history "$work/transactions.jsonl" --labels "$work/labels.jsonl" \
-    --out "$work/features.parquet"
+if [ "${REUSE:-0}" != 1 ] || [ ! -f "$work/features.parquet" ]; then
+    "$fraudd" simulate --seed 20260101 --days "$days" --out "$work/transactions.jsonl" --labels "$work/labels.jsonl"
+    "$fraudd" features --schema "$schema" --history "$work/transactions.jsonl" --labels "$work/labels.jsonl" \
+        --out "$work/features.parquet"
+fi
 
 bundle() { # family role version
     out="$root/models/$name/$3"
@@ -34,5 +37,5 @@ bundle() { # family role version
     "$fraudd" model validate "$out"
 }
 
-bundle logistic standby "$version-logistic"
-bundle xgboost active "$version-xgboost"
+bundle logistic standby "$version-lr"
+bundle xgboost active "$version"

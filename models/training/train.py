@@ -17,6 +17,7 @@ import estimators
 import metrics
 import table as tables
 
+DECLINE_MAX = 0.99
 GOLDEN_FRAUDS_MAX, GOLDEN_GENUINE_MAX, GOLDEN_FRAUDS_MIN = 300, 1200, 100
 
 
@@ -28,8 +29,8 @@ def arguments():
     parser.add_argument("--family", choices=sorted(estimators.FAMILIES), default="xgboost")
     parser.add_argument("--train-days", type=int, default=28)
     parser.add_argument("--delay-days", type=int, default=7, help="how long labels take to arrive")
-    parser.add_argument("--review-rate", type=float, default=0.01, help="share of validation transactions to review or decline")
-    parser.add_argument("--decline-rate", type=float, default=0.002, help="share of validation transactions to decline")
+    parser.add_argument("--review-rate", type=float, default=0.02, help="share of validation transactions to review or decline")
+    parser.add_argument("--decline-rate", type=float, default=0.007, help="share of validation transactions to decline")
     parser.add_argument("--data", default="fraudd simulate", help="where the data comes from, for the model card")
     parser.add_argument("--out", required=True)
     return parser.parse_args()
@@ -60,9 +61,9 @@ def golden_rows(rows, probability, labels, random):
 
 
 def thresholds(scores, review_rate, decline_rate):
-    """Scores that the given shares of transactions reach."""
-    review, decline = (float(numpy.quantile(scores, 1 - rate)) for rate in (review_rate, decline_rate))
-    return round(min(review, decline), 6), round(max(review, decline), 6)
+    """Scores that the given shares of transactions reach, low enough that a score can reach them at all."""
+    review, decline = (min(float(numpy.quantile(scores, 1 - rate)), DECLINE_MAX) for rate in (review_rate, decline_rate))
+    return round(min(review, decline), 4), round(max(review, decline), 4)
 
 
 def card_text(args, split, facts, limits):
@@ -106,8 +107,8 @@ def main():
         cards = split.test["transaction_id"].to_numpy()
     labels = split.test["label"].to_numpy()
     training = {
-        "from": split.train["occurred_at"].iloc[0].isoformat(),
-        "to": split.train["occurred_at"].iloc[-1].isoformat(),
+        "from": split.train["occurred_at"].iloc[0].isoformat(timespec="seconds"),
+        "to": split.train["occurred_at"].iloc[-1].isoformat(timespec="seconds"),
         "rows": len(split.train),
         "frauds": int(split.train["label"].sum()),
         "label_delay_days": float(args.delay_days),

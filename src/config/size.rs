@@ -24,7 +24,7 @@ impl Size {
 
     /// Returns the bytes.
     #[must_use]
-    pub const fn bytes(self) -> usize {
+    pub(super) const fn bytes(self) -> usize {
         self.0
     }
 }

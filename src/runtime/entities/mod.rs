@@ -43,7 +43,7 @@ pub struct Options {
     /// Events kept per entity, the newest ones; features say `capped` when a window would need more.
     /// 16 to 1,000,000, default 4096. Restart.
     pub events_per_entity_max: usize,
-    /// How late an event may come and still find its windows whole. Default `1d`. Restart.
+    /// How late an event may come and still find its windows whole; `1m` or more, default `1d`. Restart.
     pub lateness_max: Span,
     /// Labels kept for transactions that have not come yet; beyond it the oldest goes. Default 100000. Restart.
     pub labels_pending_max: usize,
@@ -147,7 +147,7 @@ impl Entities {
             admitted: Mutex::default(),
             shards,
             index,
-            watermark: Watermark::default(),
+            watermark: Watermark::new(options.lateness_max),
             options,
         };
         for schema in schemas {
@@ -312,6 +312,11 @@ fn check(options: &Options) -> Result<(), Error> {
     let shards = options.shards;
     if !shards.is_power_of_two() || shards > 256 {
         return Err(Error::Option { key: "shards", value: shards, cure: "a power of two from 1 to 256" });
+    }
+    let lateness = options.lateness_max;
+    if lateness < Span::from_seconds(60) {
+        let seconds = usize::try_from(lateness.micros() / 1_000_000).unwrap_or(0);
+        return Err(Error::Option { key: "lateness_max (seconds)", value: seconds, cure: "1m or more" });
     }
     let events = options.events_per_entity_max;
     if !(16..=1_000_000).contains(&events) {

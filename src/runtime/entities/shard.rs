@@ -14,6 +14,9 @@ use crate::scoring::window::{AsOf, Inserted, LabelMark, Log, Panes, Seen};
 /// The part of `bytes_max` that entities may take, in quarters; the index has the rest.
 const SHARE_QUARTERS: usize = 3;
 
+/// Inserts between two looks at the next few slots, where no entity is new.
+const SWEEP_EACH: u64 = 8;
+
 /// What is known of one entity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EntityView {
@@ -32,6 +35,8 @@ pub struct EntityView {
 #[derive(Debug)]
 struct Cell {
     kind: u8,
+    /// The newest event time ever inserted: here, so that sweeping touches no log.
+    newest: i64,
     log: Log,
     panes: Vec<Panes>,
 }
@@ -39,12 +44,8 @@ struct Cell {
 impl Cell {
     fn new(kind: usize, layout: &KindLayout, floor: i64) -> Self {
         let panes = vec![Panes::default(); layout.panes().len()];
-        Self { kind: u8::try_from(kind).unwrap_or(u8::MAX), log: Log::new(layout.columns(), floor), panes }
-    }
-
-    fn newest(&self) -> i64 {
-        let panes = self.panes.iter().filter_map(Panes::newest).max();
-        self.log.newest().max(panes).unwrap_or(i64::MIN)
+        let kind = u8::try_from(kind).unwrap_or(u8::MAX);
+        Self { kind, newest: i64::MIN, log: Log::new(layout.columns(), floor), panes }
     }
 
     fn bytes(&self) -> usize {
@@ -72,6 +73,7 @@ pub(super) struct Shard {
     lateness: i64,
     cells: Table<EntityKey, Cell>,
     seen: Seen,
+    inserts: u64,
     bytes: usize,
     bytes_max: Option<usize>,
     events: u64,
@@ -88,6 +90,7 @@ impl Shard {
             lateness: 0,
             cells: Table::new(),
             seen: Seen::default(),
+            inserts: 0,
             bytes: 0,
             bytes_max: bytes_max.map(|bytes| bytes / 4 * SHARE_QUARTERS),
             events: 0,
@@ -117,7 +120,10 @@ impl Shard {
         let layout = Arc::clone(&self.layout);
         let kind = &layout.kinds()[visit.kind];
         let slot = match self.cells.find(visit.key) {
-            None if visit.insert => self.cells.insert(visit.key, Cell::new(visit.kind, kind, self.evicted_until)),
+            None if visit.insert => {
+                self.sweep(visit.clock);
+                self.cells.insert(visit.key, Cell::new(visit.kind, kind, self.evicted_until))
+            }
             found => found,
         };
         let known = slot.and_then(|slot| self.cells.get(slot));
@@ -136,6 +142,7 @@ impl Shard {
     fn insert(&mut self, slot: u32, kind: &KindLayout, visit: &Visit<'_>) {
         let Some(cell) = self.cells.get_mut(slot) else { return };
         let (bytes, events) = (cell.bytes(), cell.log.len() as u64);
+        cell.newest = cell.newest.max(visit.row[0].cast_signed());
         if kind.keeps_events() {
             let horizon = visit.clock.saturating_sub(kind.reach().saturating_add(self.lateness));
             self.expired += cell.log.expire(horizon) as u64;
@@ -147,16 +154,20 @@ impl Shard {
         }
         self.bytes = self.bytes - bytes + cell.bytes();
         self.events = self.events - events + cell.log.len() as u64;
-        self.sweep(visit.clock);
+        self.inserts = self.inserts.wrapping_add(1);
+        if self.inserts.is_multiple_of(SWEEP_EACH) {
+            self.sweep(visit.clock);
+        }
         self.keep_bound(slot);
     }
 
-    /// Drops entities whose every window has passed.
+    /// Drops entities whose every window has passed: a few slots for each new entity, so that the dead
+    /// never outnumber the living for long, and now and then without one.
     fn sweep(&mut self, clock: i64) {
         let (layout, lateness) = (&self.layout, self.lateness);
         let is_dead = |cell: &Cell| {
             let kept = layout.kinds()[usize::from(cell.kind)].kept();
-            cell.newest() <= clock.saturating_sub(kept).saturating_sub(lateness)
+            cell.newest <= clock.saturating_sub(kept).saturating_sub(lateness)
         };
         let (bytes, events, expired) = (&mut self.bytes, &mut self.events, &mut self.expired);
         self.cells.sweep(is_dead, |cell| {
@@ -173,11 +184,11 @@ impl Shard {
             if self.bytes + self.cells.bytes() <= bytes_max {
                 return;
             }
-            let Some(cell) = self.cells.evict(Some(keep), Cell::newest) else { return };
+            let Some(cell) = self.cells.evict(Some(keep), |cell| cell.newest) else { return };
             self.bytes -= cell.bytes();
             self.events -= cell.log.len() as u64;
             self.evicted += 1;
-            self.evicted_until = self.evicted_until.max(cell.newest());
+            self.evicted_until = self.evicted_until.max(cell.newest);
         }
     }
 
@@ -212,7 +223,7 @@ impl Shard {
             features: places.into_iter().map(named).collect(),
             events: cell.log.len() as u64,
             first: (!cell.log.is_empty()).then(|| Timestamp::from_micros(cell.log.time(0))),
-            last: Some(cell.newest()).filter(|newest| *newest != i64::MIN).map(Timestamp::from_micros),
+            last: Some(cell.newest).filter(|newest| *newest != i64::MIN).map(Timestamp::from_micros),
             capped,
         })
     }

@@ -2,17 +2,15 @@
 //!
 //! Expiry needs a "now", and event time is the only one that replays the same. It must not trust one
 //! event: a single time stamp years ahead would expire everything. So the clock follows the events by
-//! at most [`STEP_MAX`] each: to wipe a month of state takes some 150 events of the future, and the
-//! doors refuse them beyond five minutes. On a quiet stream the clock lags, which only keeps events
-//! longer. An event too old for any window sets the clock back to itself: also that only keeps more,
-//! and it undoes a first event that came from the future.
+//! at most a step each, a quarter of the lateness allowed: one event of the future, or three, takes nothing
+//! from any window, and to wipe a month takes more than a hundred (the doors refuse them beyond five
+//! minutes). On a quiet stream the clock lags, which only keeps events longer. An event too old for any
+//! window sets the clock back to itself: also that only keeps more, and it undoes a first event that
+//! came from the future.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::domain::Span;
-
-/// How far one event moves the clock at most.
-pub(super) const STEP_MAX: Span = Span::from_seconds(6 * 3_600);
 
 const NEVER: i64 = i64::MIN;
 
@@ -21,22 +19,22 @@ const NEVER: i64 = i64::MIN;
 pub(super) struct Watermark {
     clock: AtomicI64,
     first: AtomicI64,
-}
-
-impl Default for Watermark {
-    fn default() -> Self {
-        Self { clock: AtomicI64::new(NEVER), first: AtomicI64::new(NEVER) }
-    }
+    step_max: i64,
 }
 
 impl Watermark {
+    pub(super) fn new(lateness_max: Span) -> Self {
+        let step_max = lateness_max.micros() / 4;
+        Self { clock: AtomicI64::new(NEVER), first: AtomicI64::new(NEVER), step_max }
+    }
+
     /// Lets the clock follow an event; `kept` is how far back events are kept.
     pub(super) fn follow(&self, time: i64, kept: i64) {
         let step = |clock: i64| {
             let next = if clock == NEVER || time < clock.saturating_sub(kept) {
                 time
             } else {
-                time.min(clock.saturating_add(STEP_MAX.micros())).max(clock)
+                time.min(clock.saturating_add(self.step_max)).max(clock)
             };
             (next != clock).then_some(next)
         };
@@ -62,11 +60,11 @@ impl Watermark {
 mod tests {
     use super::*;
 
-    const STEP: i64 = STEP_MAX.micros();
+    const STEP: i64 = 15_000_000;
 
     #[test]
     fn one_event_of_the_future_does_not_move_the_world() {
-        let watermark = Watermark::default();
+        let watermark = Watermark::new(Span::from_seconds(60));
         let check = |time, clock| {
             watermark.follow(time, 100 * STEP);
             assert_eq!(watermark.clock(), clock, "after {time}");

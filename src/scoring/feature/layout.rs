@@ -83,7 +83,9 @@ impl Layout {
     /// Returns a number that grows with everything a schema makes the store keep in addition.
     #[must_use]
     pub fn size(&self) -> (usize, i64) {
-        let parts = self.kinds.iter().map(|kind| 1 + kind.columns.len() + kind.panes.len()).sum::<usize>();
+        let panes =
+            |kind: &KindLayout| kind.panes.iter().map(|spec| 1 + usize::from(spec.column.is_some())).sum::<usize>();
+        let parts = self.kinds.iter().map(|kind| 1 + kind.columns.len() + panes(kind)).sum::<usize>();
         (parts + self.predicates.len(), self.kinds.iter().map(KindLayout::kept).sum())
     }
 

@@ -9,6 +9,7 @@
 //! computed in the order they are declared, and an expression reads only those above it, so no cycle
 //! can be written. Where events are kept, and in whose memory, is the store's business.
 
+mod aggregate;
 mod calendar;
 mod layout;
 mod parse;

@@ -10,28 +10,14 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use toml::Spanned;
 
+use super::aggregate::divisor;
 use super::calendar::{Calendar, CalendarFact};
-use super::raw::{OneOrMany, RawAbove, RawEntity, RawFeature, RawMissing, RawSchema};
-use super::schema::{Aggregate, EntityKind, Feature, Schema, SchemaFault, Source, kind_of};
-use super::{ENTITY_KINDS_MAX, FEATURES_MAX, KEY_FIELDS_MAX, WINDOW_DAYS_MAX};
+use super::raw::{OneOrMany, RawEntity, RawFeature, RawMissing, RawSchema};
+use super::schema::{EntityKind, Feature, Schema, SchemaFault, Source, kind_of};
+use super::{ENTITY_KINDS_MAX, FEATURES_MAX, KEY_FIELDS_MAX};
 use crate::domain::{FieldRef, Span, ValueKind};
 use crate::scoring::expression::{Environment, Expression, Fault};
-use crate::scoring::window::{Above, LabelFilter, Measure, PANES_MAX};
 
-const MEASURES: [(Measure, &str); 10] = [
-    (Measure::Count, "count"),
-    (Measure::Sum, "sum"),
-    (Measure::Mean, "mean"),
-    (Measure::Std, "std"),
-    (Measure::Min, "min"),
-    (Measure::Max, "max"),
-    (Measure::Distinct, "distinct"),
-    (Measure::Last, "last"),
-    (Measure::RateOfFraud, "rate_of_fraud"),
-    (Measure::TimeSince, "time_since"),
-];
-const LABEL_FILTERS: [(LabelFilter, &str); 3] =
-    [(LabelFilter::Known, "known"), (LabelFilter::Fraud, "fraud"), (LabelFilter::Genuine, "genuine")];
 const KINDS: [(ValueKind, &str); 4] =
     [(ValueKind::Bool, "bool"), (ValueKind::Int, "int"), (ValueKind::Float, "float"), (ValueKind::Text, "text")];
 
@@ -83,13 +69,13 @@ fn syntax(text: &str, error: &toml::de::Error) -> SchemaFault {
 }
 
 /// What is wrong and its cure.
-type Wrong = (String, String);
+pub(super) type Wrong = (String, String);
 
-fn wrong<T>(message: impl Into<String>, cure: impl Into<String>) -> Result<T, Wrong> {
+pub(super) fn wrong<T>(message: impl Into<String>, cure: impl Into<String>) -> Result<T, Wrong> {
     Err((message.into(), cure.into()))
 }
 
-fn choose<T: Copy>(what: &str, word: &str, choices: &[(T, &str)]) -> Result<T, Wrong> {
+pub(super) fn choose<T: Copy>(what: &str, word: &str, choices: &[(T, &str)]) -> Result<T, Wrong> {
     if let Some((value, _)) = choices.iter().find(|(_, name)| *name == word) {
         return Ok(*value);
     }
@@ -97,7 +83,7 @@ fn choose<T: Copy>(what: &str, word: &str, choices: &[(T, &str)]) -> Result<T, W
     wrong(format!("{what} = \"{word}\" is unknown"), format!("use one of {}", names.join(", ")))
 }
 
-fn span(what: &str, text: &str) -> Result<Span, Wrong> {
+pub(super) fn span(what: &str, text: &str) -> Result<Span, Wrong> {
     let Some(span) = Span::parse(text).filter(|span| span.micros() > 0) else {
         return wrong(
             format!("{what} = \"{text}\" is not a length of time above 0"),
@@ -117,13 +103,13 @@ fn missing_value(missing: &RawMissing) -> Result<f64, Wrong> {
     }
 }
 
-struct Checker<'a> {
+pub(super) struct Checker<'a> {
     text: &'a str,
     line: usize,
     subject: String,
     attributes: BTreeMap<CompactString, ValueKind>,
-    entities: Vec<EntityKind>,
-    features: Vec<Feature>,
+    pub(super) entities: Vec<EntityKind>,
+    pub(super) features: Vec<Feature>,
     faults: Vec<SchemaFault>,
 }
 
@@ -288,7 +274,7 @@ impl<'a> Checker<'a> {
         Ok(Source::Field { field, divide_by: divisor(raw)? })
     }
 
-    fn field(&self, what: &str, path: &str, kinds: &[ValueKind]) -> Result<FieldRef, Wrong> {
+    pub(super) fn field(&self, what: &str, path: &str, kinds: &[ValueKind]) -> Result<FieldRef, Wrong> {
         let Some(field) = FieldRef::parse(path) else {
             return wrong(
                 format!("{what} = \"{path}\" is no field"),
@@ -306,7 +292,7 @@ impl<'a> Checker<'a> {
         Ok(field)
     }
 
-    fn expression(
+    pub(super) fn expression(
         &self,
         what: &str,
         text: &str,
@@ -319,139 +305,4 @@ impl<'a> Checker<'a> {
             (format!("{what} is wrong: {}", shown.join(" | ")), "only earlier features can be read".into())
         })
     }
-
-    fn aggregate(&self, measure: &str, raw: &RawFeature) -> Result<Source, Wrong> {
-        let measure = choose("aggregate", measure, &MEASURES)?;
-        let aggregate = Aggregate {
-            entity: self.entity(raw)?,
-            measure,
-            column: self.column(measure, raw)?,
-            window: match &raw.window {
-                Some(text) => span("window", text)?,
-                None => return wrong("window is missing", "say how far back it looks, for example window = \"24h\""),
-            },
-            delay: raw.delay.as_deref().map_or(Ok(Span::ZERO), |text| span("delay", text))?,
-            last: raw.last,
-            predicate: match &raw.predicate {
-                Some(text) => Some((text.into(), self.expression("where", text, Vec::new(), ValueKind::Bool)?)),
-                None => None,
-            },
-            same: raw.same.as_deref().map(|path| self.field("same", path, &[ValueKind::Text])).transpose()?,
-            labels: raw
-                .labels
-                .as_deref()
-                .map_or(Ok(LabelFilter::Any), |word| choose("labels", word, &LABEL_FILTERS))?,
-            above: raw.above.as_ref().map(|above| self.above(above, raw)).transpose()?,
-            include_current: include_current(measure, raw)?,
-            resolution: raw.resolution.as_deref().map(|text| span("resolution", text)).transpose()?,
-            divide_by: divisor(raw)?,
-        };
-        bounds(&aggregate)?;
-        panes(&aggregate)?;
-        Ok(Source::Aggregate(Box::new(aggregate)))
-    }
-
-    fn entity(&self, raw: &RawFeature) -> Result<usize, Wrong> {
-        let Some(name) = &raw.entity else {
-            return wrong("entity is missing", "name one of the [[entity]] tables");
-        };
-        let found = self.entities.iter().position(|entity| entity.name == *name);
-        found.map_or_else(|| wrong(format!("entity = \"{name}\" is unknown"), "add an [[entity]] table for it"), Ok)
-    }
-
-    fn column(&self, measure: Measure, raw: &RawFeature) -> Result<Option<FieldRef>, Wrong> {
-        let numbers = [ValueKind::Bool, ValueKind::Int, ValueKind::Float];
-        let any = [ValueKind::Bool, ValueKind::Int, ValueKind::Float, ValueKind::Text];
-        let kinds: &[ValueKind] = match measure {
-            Measure::Sum | Measure::Mean | Measure::Std | Measure::Min | Measure::Max | Measure::Last => &numbers,
-            Measure::Distinct | Measure::Count | Measure::TimeSince => &any,
-            Measure::RateOfFraud => &[],
-        };
-        match (&raw.column, measure) {
-            (Some(_), Measure::RateOfFraud) => wrong("rate_of_fraud reads labels, not a column", "drop column"),
-            (Some(path), _) => self.field("column", path, kinds).map(Some),
-            (None, Measure::Count | Measure::TimeSince | Measure::RateOfFraud) => Ok(None),
-            (None, _) => wrong("column is missing", "say of which field, for example column = \"base_amount\""),
-        }
-    }
-
-    fn above(&self, above: &RawAbove, raw: &RawFeature) -> Result<Above, Wrong> {
-        let Some(feature) = self.features.iter().position(|known| known.name == above.feature) else {
-            return wrong(format!("above names {}, which is not above it", above.feature), "name an earlier feature");
-        };
-        if raw.column.is_none() {
-            return wrong("above without a column to compare", "add column, for example \"base_amount\"");
-        }
-        let own = raw.entity.as_deref();
-        let early = match &self.features[feature].source {
-            Source::Field { .. } | Source::Codes { .. } | Source::Calendar(_) => true,
-            Source::Aggregate(known) => known.above.is_none() && own == Some(self.entities[known.entity].name.as_str()),
-            Source::Expression(_) => false,
-        };
-        if !early || !above.times.is_finite() {
-            let cure = "name a field feature, or an aggregate of the same entity that has no above itself";
-            return wrong(format!("above cannot compare with {}", above.feature), cure);
-        }
-        Ok(Above { feature, times: above.times })
-    }
-}
-
-fn divisor(raw: &RawFeature) -> Result<f64, Wrong> {
-    let divide_by = raw.divide_by.unwrap_or(1.0);
-    if !divide_by.is_finite() || divide_by == 0.0 {
-        return wrong("divide_by is not a finite number other than 0", "write for example divide_by = 100");
-    }
-    Ok(divide_by)
-}
-
-/// The current event is inside unless a delay, a label or the measure keeps it out.
-fn include_current(measure: Measure, raw: &RawFeature) -> Result<bool, Wrong> {
-    let never = raw.delay.is_some() || raw.labels.is_some() || measure == Measure::TimeSince;
-    if never && raw.include_current == Some(true) {
-        return wrong(
-            "the current event has no label, lies after every delay and is no time ago",
-            "drop include_current = true",
-        );
-    }
-    Ok(!never && raw.include_current.unwrap_or(true))
-}
-
-fn bounds(aggregate: &Aggregate) -> Result<(), Wrong> {
-    let reach = aggregate.window.micros().saturating_add(aggregate.delay.micros());
-    if reach > Span::from_days(WINDOW_DAYS_MAX).micros() {
-        return wrong(format!("it looks back more than {WINDOW_DAYS_MAX} days"), "shorten window or delay");
-    }
-    if aggregate.last == Some(0) {
-        return wrong("last = 0 keeps no event", "write last = 1 or more");
-    }
-    let whole = matches!(aggregate.measure, Measure::Distinct | Measure::Last | Measure::TimeSince);
-    if aggregate.last.is_some() && whole {
-        return wrong("last does not go with distinct, last and time_since", "drop last = or change the aggregate");
-    }
-    Ok(())
-}
-
-fn panes(aggregate: &Aggregate) -> Result<(), Wrong> {
-    let Some(resolution) = aggregate.resolution else { return Ok(()) };
-    let summed = match aggregate.measure {
-        Measure::Count | Measure::Sum | Measure::Mean | Measure::Std | Measure::Min | Measure::Max => true,
-        Measure::Distinct | Measure::Last | Measure::RateOfFraud | Measure::TimeSince => false,
-    };
-    let plain = aggregate.last.is_none()
-        && aggregate.same.is_none()
-        && aggregate.above.is_none()
-        && aggregate.labels == LabelFilter::Any;
-    if !summed || !plain {
-        let cure = "drop resolution, or use count, sum, mean, std, min or max with no more than where and delay";
-        return wrong("panes keep sums, not events", cure);
-    }
-    if aggregate.measure == Measure::Count && aggregate.column.is_some() {
-        return wrong("a count of panes is of rows", "drop column, or say has(tx.FIELD) in where");
-    }
-    let reach = aggregate.window.micros() + aggregate.delay.micros();
-    if reach / resolution.micros() > i64::from(PANES_MAX) || aggregate.window < resolution {
-        let cure = format!("choose a resolution between the window's {PANES_MAX}th part and the window");
-        return wrong("the resolution does not fit the window", cure);
-    }
-    Ok(())
 }

@@ -17,7 +17,7 @@ use crate::scoring::expression::Scope;
 use crate::scoring::window::{AsOf, Filter, LabelFilter, Log, Measure, PaneSpec, PaneTrack, Reading, Seen, Track};
 
 /// The features while they are computed; `None` is not computed or missing.
-pub type Values = SmallVec<[Option<f64>; 96]>;
+pub type Values = SmallVec<[Option<f64>; 128]>;
 
 /// What a schema reads of one entity kind.
 #[derive(Clone, Debug, Default)]
@@ -185,17 +185,21 @@ fn reading(feature: usize, aggregate: &Aggregate) -> Reading {
     }
 }
 
-/// Returns the place of an equal set of panes, which then reaches as far back as both.
+/// Returns the place of a set of panes that serves both: it reaches as far back as either, and has a
+/// column if either has one, for rows are counted beside it.
 fn place_of(panes: &mut Vec<PaneSpec>, spec: PaneSpec) -> usize {
-    let known = panes.iter_mut().position(|known| {
-        let alike = PaneSpec { retention: known.retention, ..spec.clone() } == *known;
-        known.retention = if alike { known.retention.max(spec.retention) } else { known.retention };
-        alike
-    });
-    known.unwrap_or_else(|| {
+    let serves = |known: &PaneSpec| {
+        let columns = known.column == spec.column || known.column.is_none() || spec.column.is_none();
+        known.resolution == spec.resolution && known.predicate == spec.predicate && columns
+    };
+    let Some(place) = panes.iter().position(serves) else {
         panes.push(spec);
-        panes.len() - 1
-    })
+        return panes.len() - 1;
+    };
+    let known = &mut panes[place];
+    known.retention = known.retention.max(spec.retention);
+    known.column = known.column.or(spec.column);
+    place
 }
 
 impl KindPlan {

@@ -13,6 +13,7 @@ pub struct Moments {
     /// Of them, those known to be fraud.
     pub frauds: u64,
     values: u64,
+    doubles: u64,
     sum: i128,
     squares: i128,
     total: f64,
@@ -28,6 +29,7 @@ impl Default for Moments {
             rows: 0,
             frauds: 0,
             values: 0,
+            doubles: 0,
             sum: 0,
             squares: 0,
             total: 0.0,
@@ -66,9 +68,10 @@ impl Moments {
     #[inline]
     fn add_float(&mut self, number: f64) {
         self.values += 1;
+        self.doubles += 1;
         let step = number - self.mean;
         self.total += number;
-        self.mean += step / self.values as f64;
+        self.mean += step / self.doubles as f64;
         self.spread += step * (number - self.mean);
         self.least = self.least.min(number);
         self.greatest = self.greatest.max(number);
@@ -76,8 +79,9 @@ impl Moments {
 
     /// Joins two summaries of the same column.
     pub fn merge(&mut self, other: &Self) {
-        let (own, others) = (self.values as f64, other.values as f64);
-        if other.values > 0 {
+        // Whole numbers leave these alone, and divisions are what a merge would cost.
+        if other.doubles > 0 {
+            let (own, others) = (self.doubles as f64, other.doubles as f64);
             let apart = other.mean - self.mean;
             self.mean += apart * others / (own + others);
             self.spread += other.spread + apart * apart * own * others / (own + others);
@@ -85,6 +89,7 @@ impl Moments {
         self.rows += other.rows;
         self.frauds += other.frauds;
         self.values += other.values;
+        self.doubles += other.doubles;
         self.sum += other.sum;
         self.squares = self.squares.saturating_add(other.squares);
         self.total += other.total;

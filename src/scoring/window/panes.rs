@@ -8,6 +8,9 @@
 //! the right edge counts only while none of its events is later than that edge, so an event scored
 //! late sees nothing of its future (`FE-1`).
 
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+
 use super::track::finish;
 use super::{ABSENT, ColumnKind, Moments, Reading, predicate_mask};
 
@@ -50,7 +53,7 @@ struct Pane {
 /// The panes of one entity and one [`PaneSpec`], by index.
 #[derive(Clone, Debug, Default)]
 pub struct Panes {
-    panes: Vec<Pane>,
+    panes: VecDeque<Pane>,
 }
 
 impl Panes {
@@ -62,24 +65,22 @@ impl Panes {
         if index < oldest || !holds(spec, row) {
             return;
         }
-        let kept = self.panes.partition_point(|pane| pane.index < oldest);
-        self.panes.drain(..kept);
-        if self.panes.len() >= PANES_KEPT_MAX {
-            self.panes.remove(0);
+        while self.panes.front().is_some_and(|pane| pane.index < oldest) || self.panes.len() >= PANES_KEPT_MAX {
+            self.panes.pop_front();
         }
-        let place = self.panes.partition_point(|pane| pane.index < index);
+        // Most events belong to the newest pane or begin the next.
+        let newest = self.panes.back().map_or(i64::MIN, |pane| pane.index);
+        let place = match newest.cmp(&index) {
+            Ordering::Less => self.panes.len(),
+            Ordering::Equal => self.panes.len() - 1,
+            Ordering::Greater => self.panes.partition_point(|pane| pane.index < index),
+        };
         if self.panes.get(place).is_none_or(|pane| pane.index != index) {
             self.panes.insert(place, Pane { index, newest: time, moments: Moments::default() });
         }
         let pane = &mut self.panes[place];
         pane.newest = pane.newest.max(time);
         add(&mut pane.moments, spec, row);
-    }
-
-    /// Returns the newest event time.
-    #[must_use]
-    pub fn newest(&self) -> Option<i64> {
-        self.panes.last().map(|pane| pane.newest)
     }
 
     /// Returns the bytes held on the heap.
@@ -97,7 +98,7 @@ impl Panes {
         output: &mut [Option<f64>],
     ) {
         let end = time.saturating_sub(track.delay);
-        let mut rest = self.until(end, spec.resolution).iter().rev().peekable();
+        let mut rest = self.panes.range(..self.until(end, spec.resolution)).rev().peekable();
         let mut moments = Moments::default();
         for reading in &track.readings {
             let start = end.saturating_sub(reading.window).div_euclid(spec.resolution);
@@ -113,11 +114,12 @@ impl Panes {
         }
     }
 
-    fn until(&self, end: i64, resolution: i64) -> &[Pane] {
+    /// Returns how many panes are seen at `end`.
+    fn until(&self, end: i64, resolution: i64) -> usize {
         let last = end.div_euclid(resolution);
         let count = self.panes.partition_point(|pane| pane.index < last);
         let whole = self.panes.get(count).is_some_and(|pane| pane.index == last && pane.newest <= end);
-        &self.panes[..count + usize::from(whole)]
+        count + usize::from(whole)
     }
 }
 
@@ -191,6 +193,5 @@ mod tests {
         assert!(panes.panes.len() <= 12, "{}", panes.panes.len());
         panes.insert(&SPEC, &row(5, 1), 99_999);
         assert_eq!(sums(&panes, 20, 0), [0.0, 0.0], "too old to be kept");
-        assert_eq!(panes.newest(), Some(99_999));
     }
 }

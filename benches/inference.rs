@@ -1,0 +1,80 @@
+//! What a score costs: the session's run alone, and the same through queue, thread, answer and deadline.
+
+use std::hint::black_box;
+use std::path::Path;
+use std::time::Duration;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use fraudd::runtime::clock::Moment;
+use fraudd::runtime::inference::{Inference, InferenceOptions, OutputChoice, Session};
+use fraudd::runtime::release::golden;
+
+const NAMES: [&str; 4] = ["amount", "hour", "is_weekend", "is_night"];
+
+fn read(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/models").join(name);
+    std::fs::read(path).expect("a small model")
+}
+
+fn open(name: &str) -> Session {
+    let output = OutputChoice { name: "probabilities".to_owned(), column: 1 };
+    Session::open(&read(name), &NAMES, &output).expect("served; run scripts/fetch-onnxruntime first")
+}
+
+fn rows() -> Vec<Vec<f64>> {
+    let text = String::from_utf8(read("golden_xgboost.jsonl")).expect("text");
+    golden::parse(&text, NAMES.len()).expect("rows").into_iter().map(|golden| golden.row).collect()
+}
+
+fn run_alone(criterion: &mut Criterion) {
+    let rows = rows();
+    for (label, name) in [("xgboost", "xgboost_tensor.onnx"), ("logistic", "logistic_tensor.onnx")] {
+        let mut session = open(name);
+        let (mut scores, mut turn) = (Vec::with_capacity(1), rows.iter().cycle());
+        criterion.bench_function(&format!("inference/{label}/run, one row"), |bencher| {
+            bencher.iter(|| {
+                scores.clear();
+                session.run(turn.next().expect("a cycle"), &mut scores).expect("a run");
+                black_box(scores[0])
+            });
+        });
+        let cells: Vec<f64> = rows.iter().take(64).flatten().copied().collect();
+        criterion.bench_function(&format!("inference/{label}/run, 64 rows"), |bencher| {
+            bencher.iter(|| {
+                scores.clear();
+                session.run(&cells, &mut scores).expect("a run");
+                black_box(scores[63])
+            });
+        });
+    }
+}
+
+fn whole_call(criterion: &mut Criterion) {
+    let rows = rows();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().expect("a runtime");
+    let inference =
+        Inference::with_sessions(vec![open("xgboost_tensor.onnx")], InferenceOptions::default()).expect("started");
+    let mut turn = rows.iter().cycle();
+    criterion.bench_function("inference/xgboost/call, one row", |bencher| {
+        bencher.iter(|| {
+            let deadline = Moment::now().after(Duration::from_secs(1));
+            let asked = inference.score(turn.next().expect("a cycle"), deadline);
+            black_box(runtime.block_on(asked).expect("a score"))
+        });
+    });
+    criterion.bench_function("inference/xgboost/64 calls at once, divide by 64", |bencher| {
+        bencher.iter(|| {
+            let deadline = Moment::now().after(Duration::from_secs(1));
+            let asked: Vec<_> = turn.by_ref().take(64).map(|row| inference.score(row, deadline)).collect();
+            runtime.block_on(async {
+                for asked in asked {
+                    black_box(asked.await.expect("a score"));
+                }
+            });
+        });
+    });
+}
+
+criterion_group!(benches, run_alone, whole_call);
+criterion_main!(benches);
