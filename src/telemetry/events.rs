@@ -99,7 +99,7 @@ impl RequestServed {
     /// Counts it by class.
     pub fn emit(&self) {
         let class = usize::from(self.status / 100).saturating_sub(1);
-        if let Some(counter) = metrics().requests.get(class) {
+        if let Some(counter) = metrics().http.requests.get(class) {
             counter.inc();
         }
     }
@@ -116,7 +116,7 @@ pub struct RequestRefused {
 impl RequestRefused {
     /// Counts it by code.
     pub fn emit(&self) {
-        metrics().problems.with_label_values(&[self.code]).inc();
+        metrics().http.problems.with_label_values(&[self.code]).inc();
         debug!(code = self.code, trace_id = %self.trace_id, "request refused");
     }
 }
@@ -131,7 +131,7 @@ impl FieldsIgnored {
     /// Counts them.
     pub fn emit(&self) {
         if self.count > 0 {
-            metrics().fields_ignored.inc_by(self.count.into());
+            metrics().http.fields_ignored.inc_by(self.count.into());
         }
     }
 }

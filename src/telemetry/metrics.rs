@@ -50,16 +50,8 @@ pub struct Metrics {
     pub model_failures: Vec<IntCounter>,
     /// Rows scored by the model, warm-up and explanations included.
     pub model_rows: IntCounter,
-    /// Requests by status class.
-    pub requests: Vec<IntCounter>,
-    /// Refusals by problem code.
-    pub problems: IntCounterVec,
-    /// Requests being served.
-    pub requests_in_flight: IntGauge,
-    /// Connections open.
-    pub connections: IntGauge,
-    /// Fields passed over because the contract does not know them.
-    pub fields_ignored: IntCounter,
+    /// What goes on at the HTTP doors.
+    pub http: Http,
     /// Labels by kind.
     pub labels: Vec<IntCounter>,
     /// Labels by what became of them.
@@ -78,6 +70,20 @@ pub struct Metrics {
     pub spans: Vec<IntCounter>,
     /// Panics that were caught or ended a thread.
     pub panics: IntCounter,
+}
+
+/// What goes on at the HTTP doors.
+pub struct Http {
+    /// Requests by status class.
+    pub requests: Vec<IntCounter>,
+    /// Refusals by problem code.
+    pub problems: IntCounterVec,
+    /// Requests being served.
+    pub in_flight: IntGauge,
+    /// Connections open.
+    pub connections: IntGauge,
+    /// Fields passed over because the contract does not know them.
+    pub fields_ignored: IntCounter,
 }
 
 type Hook = Box<dyn Fn(&Metrics) + Send + Sync>;
@@ -120,14 +126,7 @@ impl<C: Collector> Collector for Shared<C> {
 impl Metrics {
     fn new() -> Self {
         let build = Builder { registry: Registry::new() };
-        let outcomes = Outcome::ALL.map(Outcome::name);
-        let sources = DecisionSource::ALL.map(DecisionSource::name);
         let reasons = DegradedReason::ALL.map(DegradedReason::name);
-        let decisions = build.counters(
-            "fraudd_decisions_total",
-            "Decisions made, by outcome and by who made them.",
-            &["outcome", "source"],
-        );
         let latency = Shared(Arc::new(Latencies::new(
             "fraudd_decision_stage_seconds",
             "Where the time of a decision went; queue is the wait for an inference thread.",
@@ -136,16 +135,9 @@ impl Metrics {
         )));
         build.register(latency.clone());
         build.register(Process::new());
-        let one_label = |name, help, label: &str, values: &[&str]| {
-            let vec = build.counters(name, help, &[label]);
-            values.iter().map(|value| vec.with_label_values(&[value])).collect::<Vec<_>>()
-        };
         Self {
-            decisions: outcomes
-                .iter()
-                .flat_map(|outcome| sources.iter().map(|source| decisions.with_label_values(&[*outcome, *source])))
-                .collect(),
-            degraded: one_label(
+            decisions: build.decisions(),
+            degraded: build.by_label(
                 "fraudd_decisions_degraded_total",
                 "Decisions that were less than whole, by reason.",
                 "reason",
@@ -153,31 +145,21 @@ impl Metrics {
             ),
             latency,
             duplicates: build.counter("fraudd_duplicates_total", "Requests answered with the first decision again."),
-            model_failures: one_label(
+            model_failures: build.by_label(
                 "fraudd_model_failures_total",
                 "Transactions that no model scored, by reason.",
                 "reason",
                 &reasons,
             ),
             model_rows: build.counter("fraudd_model_rows_total", "Rows scored by models, explanations included."),
-            requests: one_label(
-                "fraudd_http_requests_total",
-                "HTTP requests by class of status.",
-                "status",
-                &STATUS_CLASSES,
-            ),
-            problems: build.counters("fraudd_http_problems_total", "HTTP refusals by problem code.", &["code"]),
-            requests_in_flight: build.gauge("fraudd_http_requests_in_flight", "HTTP requests being served."),
-            connections: build.gauge("fraudd_http_connections", "HTTP connections open."),
-            fields_ignored: build
-                .counter("fraudd_fields_ignored_total", "Fields passed over because the contract does not know them."),
-            labels: one_label(
+            http: Http::new(&build),
+            labels: build.by_label(
                 "fraudd_labels_total",
                 "Labels received, by kind.",
                 "label",
                 &LabelKind::ALL.map(LabelKind::name),
             ),
-            label_outcomes: one_label(
+            label_outcomes: build.by_label(
                 "fraudd_label_outcomes_total",
                 "What became of labels.",
                 "result",
@@ -199,7 +181,12 @@ impl Metrics {
                 STATE_PARTS.iter().map(|part| vec.with_label_values(&[part])).collect()
             },
             ready: build.gauge("fraudd_ready", "1 when the service is ready."),
-            spans: one_label("fraudd_spans_total", "Trace spans, by what became of them.", "result", &SPAN_OUTCOMES),
+            spans: build.by_label(
+                "fraudd_spans_total",
+                "Trace spans, by what became of them.",
+                "result",
+                &SPAN_OUTCOMES,
+            ),
             panics: build.counter("fraudd_panics_total", "Panics, each of them a defect."),
             scrape: Mutex::default(),
             registry: build.registry,
@@ -236,11 +223,29 @@ impl Metrics {
     /// Returns the name and help of every metric, for the documentation.
     #[must_use]
     pub fn documented(&self) -> Vec<(String, String)> {
-        self.problems.with_label_values(&["internal"]);
+        self.http.problems.with_label_values(&["internal"]);
         self.reloads.with_label_values(&["applied"]);
         self.rule_verdicts.with_label_values(&["none", "hit"]);
         let families = self.registry.gather();
         families.iter().map(|family| (family.name().to_owned(), family.help().to_owned())).collect()
+    }
+}
+
+impl Http {
+    fn new(build: &Builder) -> Self {
+        Self {
+            requests: build.by_label(
+                "fraudd_http_requests_total",
+                "HTTP requests by class of status.",
+                "status",
+                &STATUS_CLASSES,
+            ),
+            problems: build.counters("fraudd_http_problems_total", "HTTP refusals by problem code.", &["code"]),
+            in_flight: build.gauge("fraudd_http_requests_in_flight", "HTTP requests being served."),
+            connections: build.gauge("fraudd_http_connections", "HTTP connections open."),
+            fields_ignored: build
+                .counter("fraudd_fields_ignored_total", "Fields passed over because the contract does not know them."),
+        }
     }
 }
 
@@ -265,6 +270,22 @@ impl Builder {
         let counters = IntCounterVec::new(Opts::new(name, help), labels).expect(CONSTANT);
         self.register(counters.clone());
         counters
+    }
+
+    /// Builds a counter per value of one label.
+    fn by_label(&self, name: &str, help: &str, label: &str, values: &[&str]) -> Vec<IntCounter> {
+        let counters = self.counters(name, help, &[label]);
+        values.iter().map(|value| counters.with_label_values(&[value])).collect()
+    }
+
+    /// Builds a counter per outcome and source, in the order of [`Metrics::decision`].
+    fn decisions(&self) -> Vec<IntCounter> {
+        let help = "Decisions made, by outcome and by who made them.";
+        let counters = self.counters("fraudd_decisions_total", help, &["outcome", "source"]);
+        let of = |outcome: Outcome| {
+            DecisionSource::ALL.map(|source| counters.with_label_values(&[outcome.name(), source.name()]))
+        };
+        Outcome::ALL.into_iter().flat_map(of).collect()
     }
 
     fn gauge(&self, name: &str, help: &str) -> IntGauge {

@@ -32,14 +32,14 @@ struct InFlight;
 
 impl InFlight {
     fn begin() -> Self {
-        metrics().requests_in_flight.inc();
+        metrics().http.in_flight.inc();
         Self
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        metrics().requests_in_flight.dec();
+        metrics().http.in_flight.dec();
     }
 }
 

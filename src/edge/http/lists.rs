@@ -13,7 +13,7 @@ use super::frame::Caller;
 use super::parameters::{Named, path, query, respond};
 use super::service::Service;
 use crate::edge::problem::{Code, Problem};
-use crate::edge::wire::NewEntry;
+use crate::edge::wire::entry;
 use crate::edge::wire::writer::JsonWriter;
 use crate::runtime::slot::Release;
 use crate::scoring::list::{Error, ListEntry, ListKind};
@@ -41,15 +41,7 @@ pub(super) async fn add(State(service): State<Arc<Service>>, named: Named<String
         let by = caller(&request);
         let limits = &service.limits;
         let bytes = body::read(request, Kind::Json, limits.body_len_max, limits).await?;
-        let new = NewEntry::read(&bytes)?;
-        let entry = ListEntry {
-            list,
-            field: new.field,
-            value: new.value.into(),
-            reason: new.reason.into(),
-            expires_at: new.expires_at,
-            added_by: Some(by.as_ref().into()),
-        };
+        let entry = entry::read(&bytes, list, &by)?;
         let mut out = Vec::new();
         write_entry(&mut out, &entry);
         let change = |release: &Release| {

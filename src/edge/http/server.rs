@@ -107,7 +107,7 @@ impl Server {
             .header_read_timeout(self.header_timeout)
             .serve_connection(TokioIo::new(stream), service);
         let connection = self.connections.watch(connection);
-        metrics().connections.inc();
+        metrics().http.connections.inc();
         tasks::once("http-connection", async move {
             let _counted = Counted(permit);
             // How a connection ends is the client's business; what was wrong with it is in its answers.
@@ -121,6 +121,6 @@ struct Counted(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphore
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        metrics().connections.dec();
+        metrics().http.connections.dec();
     }
 }

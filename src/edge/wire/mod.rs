@@ -26,6 +26,5 @@ pub mod writer;
 pub use batch::Batch;
 pub use contract::{Contract, Intake, UnknownFields};
 pub use decision::{DecisionWriter, FeatureNames};
-pub use entry::NewEntry;
 pub use mapping::{Mapping, MappingFault, Mappings};
 pub use reject::{Fault, Reject};

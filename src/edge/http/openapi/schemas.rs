@@ -57,7 +57,7 @@ pub(super) fn all() -> Value {
             "properties": {
                 "field": {"type": "string", "examples": ["card.token"]},
                 "value": {"type": "string", "minLength": 1, "maxLength": 128},
-                "reason": {"type": "string", "minLength": 1, "maxLength": 256},
+                "reason": {"type": "string", "minLength": 1, "maxLength": 200},
                 "expires_at": {"type": "string", "format": "date-time"},
                 "added_by": {"type": "string", "readOnly": true},
             },

@@ -85,14 +85,14 @@ async fn labels_are_taken_one_or_many() {
 #[tokio::test]
 async fn list_entries_come_and_go() {
     let (_, router) = ready();
-    let entry = r#"{"field":"card.token","value":"tok 1","reason":"stolen"}"#;
+    let entry = r#"{"field":"card.token","value":"tok/1","reason":"stolen"}"#;
     let added = post(&router, "/v1/lists/deny/entries", entry).await;
     assert_eq!((added.status.as_u16(), &added.json()["added_by"]), (201, &json!("local")));
     let shown = get(&router, "/v1/lists/deny/entries").await.json();
-    assert_eq!(shown["entries"][0]["value"], "tok 1");
+    assert_eq!(shown["entries"][0]["value"], "tok/1");
     assert_eq!(get(&router, "/v1/lists/allow/entries").await.json(), json!({"entries": []}));
     let remove = |path: &str| Request::delete(path).body(Body::empty()).expect("a request");
-    let path = "/v1/lists/deny/entries?value=tok%201";
+    let path = "/v1/lists/deny/entries?value=tok%2F1";
     assert_eq!(send(&router, remove(path)).await.status, 204);
     assert_eq!(send(&router, remove(path)).await.status, 404);
     assert_eq!(send(&router, remove("/v1/lists/deny/entries")).await.status, 400);
