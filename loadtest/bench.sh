@@ -3,5 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo build --release --locked --workspace --bins
-models/training/setup.sh
+loadtest/peers/setup.sh
 exec loadtest/bench.py "$@"

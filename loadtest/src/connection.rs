@@ -2,39 +2,61 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use crate::answer::{self, Answer};
+
+/// A server on this machine that does not accept within this is not there.
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+
+/// What went wrong with a connection. Counted, and the connection is opened again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Failure {
+    /// An attempt to open it again was not accepted; requests that meanwhile could not leave are `late`.
+    Refused,
+    /// The server closed or reset the connection before the answer was whole.
+    Closed,
+    /// The request did not fit into the connection.
+    Unsent,
+    /// What came back is no answer.
+    Malformed,
+}
+
+impl Failure {
+    /// Returns its name in reports.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Closed => "closed",
+            Self::Unsent => "unsent",
+            Self::Malformed => "malformed",
+        }
+    }
+}
 
 /// A connection to the service.
 #[derive(Debug)]
 pub(crate) struct Connection {
     socket: TcpStream,
-    host: String,
+    head: String,
     out: Vec<u8>,
     received: Vec<u8>,
     due: Instant,
 }
 
-/// What came back.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    /// HTTP status.
-    pub status: u16,
-    /// Whether the body says `"degraded":true`.
-    pub degraded: bool,
-    /// When the request was due.
-    pub due: Instant,
-}
-
 impl Connection {
-    /// Connects.
-    pub(crate) fn open(address: SocketAddr) -> anyhow::Result<Self> {
-        let socket = TcpStream::connect(address).with_context(|| format!("connecting to {address}"))?;
-        socket.set_nodelay(true)?;
-        socket.set_nonblocking(true)?;
-        let host = address.to_string();
-        Ok(Self { socket, host, out: Vec::new(), received: Vec::new(), due: Instant::now() })
+    /// Connects, to post to `path`.
+    pub(crate) fn open(address: SocketAddr, path: &str) -> Result<Self, Failure> {
+        let connect = || -> std::io::Result<TcpStream> {
+            let socket = TcpStream::connect_timeout(&address, CONNECT_WITHIN)?;
+            socket.set_nodelay(true)?;
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        };
+        let socket = connect().map_err(|_| Failure::Refused)?;
+        let head =
+            format!("POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: ");
+        Ok(Self { socket, head, out: Vec::new(), received: Vec::new(), due: Instant::now() })
     }
 
     /// Returns the socket, for the poller.
@@ -42,55 +64,41 @@ impl Connection {
         &self.socket
     }
 
+    /// Returns when the request under way was due.
+    pub(crate) fn due(&self) -> Instant {
+        self.due
+    }
+
     /// Sends one request.
-    pub(crate) fn send(&mut self, path: &str, body: &str, due: Instant) -> anyhow::Result<()> {
+    pub(crate) fn send(&mut self, body: &str, due: Instant) -> Result<(), Failure> {
         self.due = due;
         self.out.clear();
         self.received.clear();
-        let (host, len) = (&self.host, body.len());
-        write!(
-            self.out,
-            "POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: {len}\r\n\r\n{body}"
-        )?;
-        // A request of some hundred bytes fits the send buffer of a connection that has nothing under way.
-        self.socket.write_all(&self.out).context("sending a request")
+        self.out.extend_from_slice(self.head.as_bytes());
+        // Writing to a Vec cannot fail.
+        let _ = write!(self.out, "{}\r\n\r\n{body}", body.len());
+        // A body is small beside the send buffer of a connection that has nothing under way.
+        self.socket.write_all(&self.out).map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock => Failure::Unsent,
+            _ => Failure::Closed,
+        })
     }
 
     /// Reads what is there; gives the answer once it is whole.
-    pub(crate) fn receive(&mut self) -> anyhow::Result<Option<Answer>> {
+    pub(crate) fn receive(&mut self) -> Result<Option<Answer>, Failure> {
         let mut chunk = [0u8; 16 * 1024];
         loop {
             match self.socket.read(&mut chunk) {
-                Ok(0) => bail!("the service closed the connection"),
+                Ok(0) => return Err(Failure::Closed),
                 Ok(count) => self.received.extend_from_slice(&chunk[..count]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error).context("reading an answer"),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => return Err(Failure::Closed),
             }
-            if let Some(answer) = self.whole_answer()? {
-                return Ok(Some(answer));
+            let answer = answer::parse(&self.received).map_err(|_| Failure::Malformed)?;
+            if answer.is_some() {
+                return Ok(answer);
             }
         }
-        self.whole_answer()
     }
-
-    fn whole_answer(&self) -> anyhow::Result<Option<Answer>> {
-        let Some(head_len) = find(&self.received, b"\r\n\r\n") else { return Ok(None) };
-        let head = std::str::from_utf8(&self.received[..head_len])?;
-        let mut lines = head.split("\r\n");
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)).context("a status line")?.parse()?;
-        let lengths = lines.filter_map(|line| line.split_once(':'));
-        let length =
-            lengths.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).map(|(_, value)| value).next();
-        let length: usize = length.context("an answer without content-length")?.trim().parse()?;
-        let body = &self.received[head_len + 4..];
-        if body.len() < length {
-            return Ok(None);
-        }
-        let degraded = find(body, b"\"degraded\":true").is_some();
-        Ok(Some(Answer { status, degraded, due: self.due }))
-    }
-}
-
-fn find(text: &[u8], what: &[u8]) -> Option<usize> {
-    text.windows(what.len()).position(|window| window == what)
 }

@@ -8,175 +8,107 @@
 //! connection sends as soon as it has its answer, which finds the capacity. One thread, so that the
 //! load takes little of the machine it measures. Every run is bounded in time and count.
 
+mod answer;
 mod connection;
+mod load;
 mod report;
+mod schedule;
 
-use std::collections::VecDeque;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use connection::Connection;
-use polling::{Event, Events, Poller};
-use report::{Report, Tally};
+
+use load::Load;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A body beyond this may not fit the connection's send buffer in one piece.
+const BODY_LEN_MAX: usize = 64 * 1024;
+/// The most connections; the poller's and the system's default limits carry them.
+const CONNECTIONS_MAX: usize = 512;
+
+const EXAMPLES: &str = "Examples:
+  fraudd simulate --days 30 --out tx.jsonl
+  loadtest --bodies tx.jsonl --seconds 15                          as fast as answers come: the capacity
+  loadtest --bodies tx.jsonl --rate 5000 --pid $(pgrep -x fraudd)  open loop at 5,000 a second, with CPU
+  loadtest --bodies tx.jsonl --skip 100000 --rate 5000 --json      other transactions, for programs";
 
 /// Sends transactions to a scoring service on this machine and measures what comes back.
 #[derive(Debug, Parser)]
+#[command(after_help = EXAMPLES)]
 struct Args {
-    /// Address of the service; loopback only.
+    /// Address of the service; loopback only
     #[arg(long, default_value = "127.0.0.1:8080")]
     address: SocketAddr,
-    /// Path to post to.
+    /// Path to post to
     #[arg(long, default_value = "/v1/decisions")]
     path: String,
-    /// JSON Lines, one body a line, used in order and each at most once.
-    #[arg(long)]
+    /// JSON Lines, one body a line, used in order and each at most once
+    #[arg(long, value_name = "FILE")]
     bodies: PathBuf,
-    /// How many lines to pass over first, so that two runs share no id.
-    #[arg(long, default_value_t = 0)]
+    /// How many lines to pass over first, so that two runs share no id
+    #[arg(long, default_value_t = 0, value_name = "LINES")]
     skip: usize,
-    /// Requests per second; 0 sends as fast as answers come.
+    /// Begin again at the first line when the lines end (ids repeat: for an echo)
+    #[arg(long)]
+    cycle: bool,
+    /// Requests per second; 0 sends as fast as answers come
     #[arg(long, default_value_t = 0.0)]
     rate: f64,
-    /// Seconds to send for.
+    /// Seconds to send for, the warm-up among them
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
-    /// Seconds at the start that are not counted.
+    /// Seconds at the start that are not counted
     #[arg(long, default_value_t = 2.0)]
     warm_up: f64,
-    /// Connections kept open.
+    /// Connections kept open
     #[arg(long, default_value_t = 32)]
     connections: usize,
-    /// The server's process, for its CPU time.
+    /// The server's process, for its CPU time
     #[arg(long)]
     pid: Option<u32>,
-    /// Print one JSON object instead of text.
+    /// Print one line of JSON
     #[arg(long)]
     json: bool,
+    /// No progress on standard error
+    #[arg(long)]
+    quiet: bool,
 }
 
-fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
-    if !args.address.ip().is_loopback() {
-        bail!("{} is not a loopback address: load goes to this machine only", args.address);
-    }
-    let text = fs::read_to_string(&args.bodies).with_context(|| format!("reading {}", args.bodies.display()))?;
-    let bodies: Vec<&str> = text.lines().skip(args.skip).collect();
-    if bodies.is_empty() {
-        bail!("{} has no lines after {}", args.bodies.display(), args.skip);
-    }
-    let report = Load::open(&args, &bodies)?.run()?;
-    report.print(args.json);
-    Ok(())
-}
-
-/// One run.
-struct Load<'a> {
-    args: &'a Args,
-    bodies: &'a [&'a str],
-    poller: Poller,
-    connections: Vec<Connection>,
-    free: VecDeque<usize>,
-    next: usize,
-    started: Instant,
-}
-
-impl<'a> Load<'a> {
-    fn open(args: &'a Args, bodies: &'a [&'a str]) -> anyhow::Result<Self> {
-        let poller = Poller::new()?;
-        let connections: Vec<_> =
-            (0..args.connections).map(|_| Connection::open(args.address)).collect::<anyhow::Result<_>>()?;
-        for (key, connection) in connections.iter().enumerate() {
-            // SAFETY: the sockets live in `self.connections`, beside the poller, and are deleted from it in `drop`.
-            #[expect(unsafe_code, reason = "polling asks that sources outlive their registration")]
-            unsafe {
-                poller.add(connection.socket(), Event::readable(key))?;
-            }
+impl Args {
+    fn check(&self) -> anyhow::Result<()> {
+        if !self.address.ip().is_loopback() {
+            bail!("{} is not a loopback address: load goes to this machine only", self.address);
         }
-        let free = (0..connections.len()).collect();
-        Ok(Self { args, bodies, poller, connections, free, next: 0, started: Instant::now() })
-    }
-
-    fn run(mut self) -> anyhow::Result<Report> {
-        let mut tally = Tally::new(self.args.pid)?;
-        let (warm_up, end) = (Duration::from_secs_f64(self.args.warm_up), Duration::from_secs_f64(self.args.seconds));
-        self.started = Instant::now();
-        let mut counting = false;
-        loop {
-            let elapsed = self.started.elapsed();
-            if !counting && elapsed >= warm_up {
-                counting = true;
-                tally.start()?;
-            }
-            if elapsed >= end || self.next >= self.bodies.len() {
-                break;
-            }
-            let wait = self.send_due()?;
-            self.receive(wait.min(end.saturating_sub(elapsed)), counting, &mut tally)?;
+        if !(1..=CONNECTIONS_MAX).contains(&self.connections) {
+            bail!("--connections {} is not within 1..={CONNECTIONS_MAX}", self.connections);
         }
-        tally.stop()?;
-        let unanswered = self.connections.len() - self.free.len();
-        Ok(tally.report(unanswered, self.late()))
-    }
-
-    /// Sends everything that is due and can be sent; returns how long until something else may be due.
-    fn send_due(&mut self) -> anyhow::Result<Duration> {
-        while self.next < self.bodies.len() {
-            let due = self.due(self.next);
-            let ahead = due.saturating_duration_since(Instant::now());
-            if !ahead.is_zero() {
-                return Ok(ahead);
-            }
-            let Some(key) = self.free.pop_front() else { return Ok(Duration::from_millis(5)) };
-            let due = if self.args.rate > 0.0 { due } else { Instant::now() };
-            self.connections[key].send(&self.args.path, self.bodies[self.next], due)?;
-            self.next += 1;
+        if !(0.0..=1e7).contains(&self.rate) || !(0.0..=86_400.0).contains(&self.seconds) {
+            bail!("--rate must be within 0..=10000000 and --seconds within 0..=86400");
         }
-        Ok(Duration::from_millis(5))
-    }
-
-    fn due(&self, arrival: usize) -> Instant {
-        if self.args.rate > 0.0 {
-            self.started + Duration::from_secs_f64(arrival as f64 / self.args.rate)
-        } else {
-            self.started
-        }
-    }
-
-    /// How many arrivals were due and could not even be sent.
-    fn late(&self) -> usize {
-        if self.args.rate > 0.0 {
-            let due = (0..self.bodies.len()).skip(self.next).take_while(|&arrival| self.due(arrival) <= Instant::now());
-            due.count()
-        } else {
-            0
-        }
-    }
-
-    fn receive(&mut self, wait: Duration, counting: bool, tally: &mut Tally) -> anyhow::Result<()> {
-        let mut events = Events::new();
-        self.poller.wait(&mut events, Some(wait))?;
-        for event in events.iter() {
-            let connection = &mut self.connections[event.key];
-            if let Some(answer) = connection.receive()? {
-                if counting {
-                    tally.count(answer.status, answer.degraded, answer.due.elapsed());
-                }
-                self.free.push_back(event.key);
-            }
-            self.poller.modify(self.connections[event.key].socket(), Event::readable(event.key))?;
+        if !(0.0..self.seconds).contains(&self.warm_up) {
+            bail!("--warm-up {} leaves nothing of --seconds {} to count: shorten it", self.warm_up, self.seconds);
         }
         Ok(())
     }
 }
 
-impl Drop for Load<'_> {
-    fn drop(&mut self) {
-        for connection in &self.connections {
-            let _ = self.poller.delete(connection.socket());
-        }
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    args.check()?;
+    let text = fs::read_to_string(&args.bodies).with_context(|| format!("reading {}", args.bodies.display()))?;
+    let bodies: Vec<&str> = text.lines().skip(args.skip).collect();
+    if bodies.is_empty() {
+        bail!("{} has no lines after {}", args.bodies.display(), args.skip);
     }
+    if let Some(place) = bodies.iter().position(|body| body.len() > BODY_LEN_MAX) {
+        bail!("line {} of {} is longer than {BODY_LEN_MAX} bytes", args.skip + place + 1, args.bodies.display());
+    }
+    let report = Load::open(&args, &bodies)?.run()?;
+    report.print(args.json);
+    Ok(())
 }
