@@ -163,7 +163,8 @@ fn imports_go_down_only() {
         for path in paths_of(file) {
             let mut segments = path.split("::");
             let used = match segments.next() {
-                Some("crate") => segments.next().unwrap_or(""),
+                // `pub(crate)` is a path too, and names no part.
+                Some("crate") => segments.next().unwrap_or(part),
                 _ => continue,
             };
             if used != *part && !allowed.contains(&used) {
@@ -374,8 +375,9 @@ fn select_says_its_order() {
     for file in rust_files("src") {
         for (number, line) in file.text.lines().enumerate() {
             let body = line.split_once("select! {").map(|(_, rest)| rest.trim());
-            let next = file.text.lines().nth(number + 1).unwrap_or("").trim();
-            if body.is_some_and(|rest| !rest.starts_with("biased;") && next != "biased;") {
+            let mut following = file.text.lines().skip(number + 1).map(str::trim);
+            let next = following.find(|line| !line.starts_with("//")).unwrap_or("");
+            if body.is_some_and(|rest| !rest.starts_with("biased;") && !next.starts_with("biased;")) {
                 found.push(format!("{}:{}: add biased; and why this order", file.path, number + 1));
             }
         }

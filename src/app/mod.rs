@@ -175,6 +175,22 @@ impl App {
     }
 }
 
+/// Builds the release that the settings name, without a service around it.
+///
+/// # Errors
+/// A model that does not load, files with faults.
+pub fn release_of(mut settings: Settings) -> anyhow::Result<Arc<Release>> {
+    settings.models.standby.clear();
+    let resident = Resident::load(&settings.models, settings.inference, &gates::Limits::default());
+    let Some(active) = &resident.active else {
+        bail!("tried to load models.active = {}, and it did not load: `fraudd model validate` says why", settings.models.active)
+    };
+    let schema = Arc::clone(&active.schema);
+    let entities = Entities::new(settings.entities.clone(), std::slice::from_ref(&schema))?;
+    let texts = Texts::read(&settings.files)?;
+    Ok(Slot::new(release(&settings, &resident, &schema, (&entities, &texts))?).load())
+}
+
 fn schema_without_bundle() -> anyhow::Result<Schema> {
     Schema::parse(SCHEMA_WITHOUT_BUNDLE).map_err(|faults| anyhow::anyhow!("the compiled-in schema: {faults:?}"))
 }

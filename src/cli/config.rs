@@ -14,7 +14,7 @@ use crate::scoring::feature::Schema;
 /// Which files the settings come from.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LayerArgs {
-    /// Settings over the defaults; repeatable, later ones win; FRAUDD__SECTION__KEY wins over all
+    /// Settings over the defaults; repeatable, later ones win; the environment (`FRAUDD__SECTION__KEY`) wins over all
     #[arg(long, value_name = "FILE")]
     pub config: Vec<PathBuf>,
 }

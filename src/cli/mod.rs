@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+pub mod audit;
 pub mod config;
 pub mod features;
 pub mod model;
@@ -13,7 +14,7 @@ use clap::{Parser, Subcommand};
 
 /// Scores payment transactions for fraud, explains every decision and heals itself.
 #[derive(Debug, Parser)]
-#[command(name = "fraudd", version, propagate_version = true, after_help = EXAMPLES)]
+#[command(name = "fraudd", version, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -42,6 +43,8 @@ enum Command {
     Model(model::Args),
     /// Check and show the configuration
     Config(config::Args),
+    /// Make a recorded decision again
+    Audit(audit::Args),
 }
 
 /// Runs the command line: 0 when all went well, 1 when a check said no, 2 when it could not be carried out.
@@ -53,6 +56,7 @@ pub fn run() -> ExitCode {
         Command::Features(args) => features::run(&args, &crate::app::parse_history).map(|_| ExitCode::SUCCESS),
         Command::Model(args) => model::run(&args).map_err(Into::into),
         Command::Config(args) => config::run(&args),
+        Command::Audit(args) => audit::run(&args),
     };
     done.unwrap_or_else(|error: anyhow::Error| {
         // Nobody may be there to read it.
@@ -75,4 +79,16 @@ pub fn progress(what: &'static str) -> indicatif::ProgressBar {
     let style = indicatif::ProgressStyle::with_template("{prefix} {spinner} {human_pos} rows, {per_sec}, {elapsed}");
     let bar = indicatif::ProgressBar::new_spinner().with_prefix(what);
     style.map(|style| bar.clone().with_style(style)).unwrap_or(bar)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
 }

@@ -168,7 +168,9 @@ fn keys(reader: &mut Reader) -> Keys {
         }
     }
     Keys::parse(lines.trim_start_matches('\n')).unwrap_or_else(|faults| {
-        faults.iter().for_each(|fault| reader.fault("auth.keys", fault.to_string()));
+        for fault in &faults {
+            reader.fault("auth.keys", fault.to_string());
+        }
         Keys::default()
     })
 }

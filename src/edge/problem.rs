@@ -46,6 +46,8 @@ pub enum Code {
     InvalidLabel,
     InvalidListEntry,
     ListRefused,
+    /// The entry belongs to the lists file.
+    ListEntryFromFile,
     TooManyRequests,
     Internal,
     Draining,
@@ -71,7 +73,7 @@ const fn row(code: Code, name: &'static str, status: StatusCode, title: &'static
 
 impl Code {
     /// Every code, in the order of the enum.
-    pub const ALL: [Row; 29] = [
+    pub const ALL: [Row; 30] = [
         row(Self::MalformedJson, "malformed_json", StatusCode::BAD_REQUEST, "the body is not JSON"),
         row(Self::InvalidUtf8, "invalid_utf8", StatusCode::BAD_REQUEST, "the body is not UTF-8"),
         row(Self::NestingTooDeep, "nesting_too_deep", StatusCode::BAD_REQUEST, "the body nests too deep"),
@@ -127,6 +129,7 @@ impl Code {
             "fields of the list entry are wrong",
         ),
         row(Self::ListRefused, "list_refused", StatusCode::UNPROCESSABLE_ENTITY, "the list cannot take the change"),
+        row(Self::ListEntryFromFile, "list_entry_from_file", StatusCode::CONFLICT, "the entry belongs to the lists file"),
         row(Self::TooManyRequests, "too_many_requests", StatusCode::TOO_MANY_REQUESTS, "the service is at its limit"),
         row(Self::Internal, "internal", StatusCode::INTERNAL_SERVER_ERROR, "the service failed"),
         row(Self::Draining, "draining", StatusCode::SERVICE_UNAVAILABLE, "the service is shutting down"),

@@ -14,6 +14,7 @@ use super::parameters::{Named, deadline, mapping, path, query, respond};
 use super::service::Service;
 use crate::domain::{EvaluationStatus, Outcome};
 use crate::edge::problem::{Code, Problem};
+use crate::edge::wire::record;
 use crate::edge::wire::reject::pointer_to_item;
 use crate::edge::wire::writer::JsonWriter;
 use crate::edge::wire::{Batch, Intake, Mapping};
@@ -225,8 +226,11 @@ fn write_recorded(service: &Service, record: &Record, features: bool, out: &mut 
     let names: Vec<&str> = release.schema.features().iter().map(|feature| feature.name.as_str()).collect();
     // Names are those of the schema in force; a vector of another schema is not shown under wrong names.
     let is_same_schema = release.facts.schema_hash == record.decision.release.schema_hash;
-    let named = (features && is_same_schema).then_some((names.as_slice(), &record.features));
-    service.writer.write(out, &record.decision, EvaluationStatus::New, named);
+    if features && is_same_schema {
+        record::write(&service.writer, out, record, &names);
+    } else {
+        service.writer.write(out, &record.decision, EvaluationStatus::New, None);
+    }
 }
 
 #[derive(Deserialize)]

@@ -67,10 +67,16 @@ pub(super) async fn remove(State(service): State<Arc<Service>>, named: Named<Str
         let list = list(named)?;
         let listed: Listed = query(&uri, "expected value=VALUE")?;
         let change = |release: &Release| {
-            let lists = release.lists.without(list, &listed.value)?;
+            let is_listed = |entry: &&ListEntry| entry.list == list && entry.value == listed.value;
+            if release.lists.entries().into_iter().filter(is_listed).any(|entry| entry.added_by.is_none()) {
+                // The next reload would bring it back: who removes it must be told now.
+                let detail = "the entry comes from the lists file: remove it there, the change is loaded by itself";
+                return Err(Problem::new(Code::ListEntryFromFile, detail));
+            }
+            let lists = release.lists.without(list, &listed.value).map_err(refused)?;
             Ok(Release { lists: Arc::new(lists), ..release.clone() })
         };
-        service.scorer.slot().change(change).map_err(refused)?;
+        service.scorer.slot().change(change)?;
         ListChanged { list: list.name(), change: "removed", by: &by }.emit();
         Ok(StatusCode::NO_CONTENT.into_response())
     };

@@ -18,6 +18,7 @@ pub mod entry;
 pub mod label;
 pub mod mapping;
 mod place;
+pub mod record;
 pub mod reject;
 mod strict;
 pub mod transaction;
