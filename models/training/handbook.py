@@ -1,7 +1,7 @@
 """The fraud-detection handbook's protocol: known-card removal, prequential folds, its three figures.
 
     handbook.py check        reproduces two published rows of chapter 3 within .002: run it before any figure of ours
-    handbook.py prequential --features TABLE [--train-days 7|28] [--family xgboost]
+    handbook.py prequential --features TABLE --schema SCHEMA [--train-days 7|28] [--family xgboost]
 
 The data is read where it is (FRAUDD_REFERENCE_DATA, default ../shared/data beside the project) and never copied.
 Functions are importable: the evaluation through the running service uses `folds`, `known_cards` and `metrics.evaluate`.
@@ -19,6 +19,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 import estimators
 import metrics
+import table as tables
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REFERENCE = pathlib.Path(os.environ.get("FRAUDD_REFERENCE_DATA", ROOT / "../shared/data")) / "handbook"
@@ -117,10 +118,10 @@ def check():
 
 def prequential(args):
     """The four test weeks, on features computed by fraudd (columns transaction_id and the schema's inputs)."""
-    features = pandas.read_parquet(args.features) if args.features.endswith(".parquet") else pandas.read_csv(args.features)
-    inputs = [name for name in features.columns if name not in ("transaction_id", "occurred_at", "label", "label_at")]
-    features["TRANSACTION_ID"] = features["transaction_id"].astype(int)
-    table = features.drop(columns=["label"], errors="ignore").merge(transactions(), on="TRANSACTION_ID")
+    inputs = tables.inputs(args.schema)
+    features = pandas.read_parquet(args.features, columns=["transaction_id", *inputs])
+    features["TRANSACTION_ID"] = features.pop("transaction_id").astype(int)
+    table = features.merge(transactions(), on="TRANSACTION_ID")
     rows = []
     for start in TEST_STARTS:
         train, test = fold(table, start, args.train_days)
@@ -135,7 +136,8 @@ def main():
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("check")
     run = commands.add_parser("prequential")
-    run.add_argument("--features", required=True)
+    run.add_argument("--features", required=True, help="Parquet of `fraudd features`")
+    run.add_argument("--schema", required=True)
     run.add_argument("--train-days", type=int, default=7)
     run.add_argument("--family", choices=sorted(estimators.FAMILIES), default="xgboost")
     args = parser.parse_args()
