@@ -97,7 +97,7 @@ class Server:
 def fraudd(bodies_extra=(), env=None):
     port = free_port()
     command = [RELEASE / "fraudd", "serve", "--config", "config/run.toml", "--listen", f"127.0.0.1:{port}", *bodies_extra]
-    quiet = {"FRAUDD__TELEMETRY__LOG__LEVEL": "warn"}
+    quiet = {"FRAUDD__TELEMETRY__LOG__FILTER": "warn"}
     return Server("fraudd", command, port, "/readyz", {**quiet, **(env or {})})
 
 
@@ -232,14 +232,14 @@ def entities(folder, seconds):
         with fraudd(["--backfill", folder / "history.jsonl"]) as server:
             result = load(server, upcoming, 8_000, min(seconds, 20))
             with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/v1/health") as answer:
-                state = json.load(answer).get("entities", {})
+                state = json.load(answer)["vitals"]
             resident = server.resident_mb()
         cost = result["cpu_us_per_answer"]
         first = first or cost
-        events = state.get("events", 0)
-        per_event = state.get("bytes", 0) / events if events else float("nan")
+        events = state["entity_events"]
+        per_event = state["entity_bytes"] / events if events else float("nan")
         table.append(
-            f"| {customers:,} | {cost:.1f} | {cost / first:.2f} | {state.get('entities', 0):,} | {events:,} | {per_event:.0f} | {resident:.0f} |"
+            f"| {customers:,} | {cost:.1f} | {cost / first:.2f} | {state['entities']:,} | {events:,} | {per_event:.0f} | {resident:.0f} |"
         )
     return table
 

@@ -14,6 +14,8 @@ schema=${SCHEMA:-"$root/models/schemas/card-fraud.toml"}
 name=${NAME:-card-fraud}
 version=${VERSION:-1.0.0}
 days=${DAYS:-84}
+# All days but those of label delay, validation and test: the first ones too, so that the model knows empty windows.
+train_days=${TRAIN_DAYS:-$((days - 21))}
 
 [ -x "$fraudd" ] || { echo "build: no binary at $fraudd; run cargo build --release or set FRAUDD" >&2; exit 1; }
 "$here/setup.sh"
@@ -27,7 +29,7 @@ fi
 
 bundle() { # family role version
     out="$root/models/$name/$3"
-    "$python" "$here/train.py" --family "$1" --table "$work/features.parquet" --schema "$schema" \
+    "$python" "$here/train.py" --family "$1" --train-days "$train_days" --table "$work/features.parquet" --schema "$schema" \
         --history "$work/transactions.jsonl" --data "fraudd simulate --seed 20260101 --days $days" --out "$work/$1"
     rm -rf "$out"
     # shellcheck disable=SC2046 # the file holds two options and their values

@@ -56,7 +56,7 @@ def split(table, train_days, delay_days, validation_days=7, test_days=7):
     train_end = validation - delay_days * DAY
     train = train_end - train_days * DAY
     at, known = table["occurred_at"], table["label_at"]
-    if table["occurred_at"].min() > train:
+    if table["occurred_at"].min() >= train + DAY:
         raise SystemExit(f"the table begins at {table['occurred_at'].min()}, after the training window's start {train}")
     rows = table[(at >= train) & (at < train_end)]
     # What nobody has complained about by the end of the delay counts as genuine; so does a label from the future.

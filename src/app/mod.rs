@@ -168,7 +168,7 @@ impl App {
             server.await?;
             return Err(error);
         }
-        become_ready(&service, settings.model_grace.to_std(), &shutdown);
+        become_ready(&service, &settings, &shutdown);
         (terminal.listening)(address);
         server.await?;
         Ok(())
@@ -183,7 +183,10 @@ pub fn release_of(mut settings: Settings) -> anyhow::Result<Arc<Release>> {
     settings.models.standby.clear();
     let resident = Resident::load(&settings.models, settings.inference, &gates::Limits::default());
     let Some(active) = &resident.active else {
-        bail!("tried to load models.active = {}, and it did not load: `fraudd model validate` says why", settings.models.active)
+        bail!(
+            "tried to load models.active = {}, and it did not load: `fraudd model validate` says why",
+            settings.models.active
+        )
     };
     let schema = Arc::clone(&active.schema);
     let entities = Entities::new(settings.entities.clone(), std::slice::from_ref(&schema))?;
@@ -311,11 +314,13 @@ fn tell(report: &Report) {
 }
 
 /// Enters readiness: at once with a model or when none is wanted, after the grace when it is missing.
-fn become_ready(service: &Arc<Service>, grace: std::time::Duration, shutdown: &Shutdown) {
-    let release = service.scorer.release();
-    if release.model.is_some() || grace.is_zero() {
-        let reason = if release.model.is_some() { "serving" } else { "serving on rules, no model is loaded" };
-        return service.life.enter(Phase::Ready, reason);
+fn become_ready(service: &Arc<Service>, settings: &Settings, shutdown: &Shutdown) {
+    let grace = settings.model_grace.to_std();
+    if service.scorer.release().model.is_some() {
+        return service.life.enter(Phase::Ready, "serving");
+    }
+    if !settings.models.enabled || grace.is_zero() {
+        return service.life.enter(Phase::Ready, "serving on rules, as configured");
     }
     service.life.enter(Phase::Unready, "the model did not load: see the log");
     let (service, stop) = (Arc::clone(service), shutdown.clone());

@@ -53,7 +53,7 @@ pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(args) => serve::run(args).map(|()| ExitCode::SUCCESS),
         Command::Simulate(args) => simulate::run(&args).map(|summary| ended(summary.ending)).map_err(Into::into),
-        Command::Features(args) => features::run(&args, &crate::app::parse_history).map(|_| ExitCode::SUCCESS),
+        Command::Features(args) => features::run(&args, &crate::app::parse_history).map(|summary| told(&summary)),
         Command::Model(args) => model::run(&args).map_err(Into::into),
         Command::Config(args) => config::run(&args),
         Command::Audit(args) => audit::run(&args),
@@ -63,6 +63,18 @@ pub fn run() -> ExitCode {
         let _ = writeln!(io::stderr(), "fraudd: {error:#}");
         ExitCode::from(2)
     })
+}
+
+/// Says what was written and what was refused; a table without a row is a failure.
+fn told(summary: &features::Summary) -> ExitCode {
+    let features::Summary { rows, duplicates, capped, transactions, labels } = summary;
+    let refused = transactions.bad_rows + labels.bad_rows;
+    // Nobody may be there to read it.
+    let _ = writeln!(io::stderr(), "{rows} rows, {duplicates} duplicates, {capped} capped, {refused} rows refused");
+    for row in transactions.told.iter().chain(&labels.told) {
+        let _ = writeln!(io::stderr(), "  {}, row {}: {}", row.file.display(), row.line, row.message);
+    }
+    if *rows == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn ended(ending: simulate::Ending) -> ExitCode {

@@ -129,7 +129,12 @@ impl Code {
             "fields of the list entry are wrong",
         ),
         row(Self::ListRefused, "list_refused", StatusCode::UNPROCESSABLE_ENTITY, "the list cannot take the change"),
-        row(Self::ListEntryFromFile, "list_entry_from_file", StatusCode::CONFLICT, "the entry belongs to the lists file"),
+        row(
+            Self::ListEntryFromFile,
+            "list_entry_from_file",
+            StatusCode::CONFLICT,
+            "the entry belongs to the lists file",
+        ),
         row(Self::TooManyRequests, "too_many_requests", StatusCode::TOO_MANY_REQUESTS, "the service is at its limit"),
         row(Self::Internal, "internal", StatusCode::INTERNAL_SERVER_ERROR, "the service failed"),
         row(Self::Draining, "draining", StatusCode::SERVICE_UNAVAILABLE, "the service is shutting down"),

@@ -72,7 +72,7 @@ impl ModelFailed<'_> {
     }
 }
 
-/// An inference thread ran a batch.
+/// An inference thread took a batch.
 pub struct BatchScored {
     /// How many rows.
     pub rows: usize,

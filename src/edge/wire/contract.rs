@@ -29,7 +29,7 @@ pub enum UnknownFields {
 pub struct Contract {
     /// What to do with unknown fields.
     pub unknown_fields: UnknownFields,
-    /// A transaction must have at least one of these; the first present is its partition key.
+    /// A transaction must have at least one of these, unless empty; the first present is its partition key.
     pub partition_key: Vec<TextField>,
     /// How far ahead of receipt an event time may lie.
     pub ahead_max: Span,
@@ -81,7 +81,8 @@ impl Contract {
             let detail = format!("lies more than {} ahead of its receipt", self.ahead_max);
             draft.fault(FieldErrorCode::Future, "occurred_at", &detail);
         }
-        if !self.partition_key.iter().any(|field| draft.has(*field) || is_faulty(&draft, *field)) {
+        let owned = self.partition_key.iter().any(|field| draft.has(*field) || is_faulty(&draft, *field));
+        if !owned && !self.partition_key.is_empty() {
             let names: Vec<_> = self.partition_key.iter().map(|field| field.path()).collect();
             let detail = format!("expected at least one of {}", names.join(", "));
             draft.fault(FieldErrorCode::Missing, "", &detail);

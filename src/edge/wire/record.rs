@@ -226,7 +226,7 @@ mod tests {
         features.push(None, -1.0);
         let payload_hash = transaction.payload_hash();
         Record {
-            decision: Decision { id: DecisionId(payload_hash), ..samples::decision() },
+            decision: Decision { id: DecisionId(payload_hash), ..samples::decision("t-1") },
             payload_hash,
             transaction,
             features,
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn a_decision_without_its_evidence_is_refused() {
         let mut out = Vec::new();
-        DecisionWriter::default().write(&mut out, &samples::decision(), EvaluationStatus::New, None);
+        DecisionWriter::default().write(&mut out, &samples::decision("t-1"), EvaluationStatus::New, None);
         let refused = read(&out, &contract(), &[]).expect_err("refused");
         assert!(refused.contains("?features=true"), "{refused}");
     }

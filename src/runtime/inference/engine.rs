@@ -182,7 +182,9 @@ impl Inference {
     fn ask(&self, cells: Vec<f64>, rows: usize, deadline: Moment) -> impl Future<Output = Answers> + Send + use<> {
         let (reply, answer) = oneshot::channel();
         let pushed = if rows * self.width == cells.len() {
-            self.queue.push(Job { cells, rows, deadline, reply }).map_err(|_| ModelFailure::QueueFull)
+            self.queue
+                .push(Job { cells, rows, asked_at: Moment::now(), deadline, reply })
+                .map_err(|_| ModelFailure::QueueFull)
         } else {
             Err(ModelFailure::Failed(format!("tried {} values where rows have {}", cells.len(), self.width).into()))
         };

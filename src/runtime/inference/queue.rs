@@ -21,6 +21,8 @@ pub(super) struct Job {
     pub(super) cells: Vec<f64>,
     /// How many rows `cells` holds.
     pub(super) rows: usize,
+    /// When it joined the line.
+    pub(super) asked_at: Moment,
     /// After this nobody waits any more.
     pub(super) deadline: Moment,
     /// One answer a row; nobody listens when the caller has gone.
@@ -123,7 +125,7 @@ mod tests {
 
     fn job(rows: usize) -> Job {
         let (reply, _) = oneshot::channel();
-        Job { cells: vec![0.0; rows], rows, deadline: Moment::now(), reply }
+        Job { cells: vec![0.0; rows], rows, asked_at: Moment::now(), deadline: Moment::now(), reply }
     }
 
     #[test]

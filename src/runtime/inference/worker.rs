@@ -14,6 +14,7 @@ use crate::domain::Score;
 use crate::domain::score::ScoreError;
 use crate::runtime::clock::Moment;
 use crate::tasks::panic_text;
+use crate::telemetry::events::BatchScored;
 
 /// Everything one thread owns or shares.
 pub(super) struct Worker {
@@ -39,6 +40,10 @@ impl Worker {
         let _leave = Leave(&queue);
         let (mut batch, mut cells, mut scores) = (Vec::new(), Vec::new(), Vec::new());
         while queue.take(&mut batch, self.batch_len_max) {
+            if let Some(first) = batch.first() {
+                let rows = batch.iter().map(|job| job.rows).sum();
+                BatchScored { rows, queued: first.asked_at.elapsed() }.emit();
+            }
             self.drop_late(&mut batch);
             let ran = match batch.as_slice() {
                 [] => continue,
