@@ -21,8 +21,5 @@ for schema in handbook handbook-rich; do
         --map customer_id=CUSTOMER_ID --map merchant.terminal_id=TERMINAL_ID --map label=TX_FRAUD
 done
 for run in "handbook 7" "handbook 28" "handbook-rich 28"; do
-    schema=${run% *} days=${run#* }
-    echo "$schema, $days days of training"
-    "$python" "$here/handbook.py" prequential --features "$work/$schema.parquet" \
-        --schema "$root/models/schemas/$schema.toml" --train-days "$days"
+    "$python" "$here/through_service.py" --fraudd "$fraudd" --work "$work" --schema "${run% *}" --train-days "${run#* }"
 done

@@ -43,7 +43,7 @@ struct ReproduceArgs {
     /// The service that decided
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     url: String,
-    /// API key with the scope read; better through FRAUDD_API_KEY
+    /// API key with the scope read; better through the environment (`FRAUDD_API_KEY`)
     #[arg(long, env = "FRAUDD_API_KEY", hide_env_values = true)]
     api_key: Option<String>,
     #[command(flatten)]

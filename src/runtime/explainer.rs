@@ -16,7 +16,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cpu_ms_per_second: 50 }
+        Self { cpu_ms_per_second: 20 }
     }
 }
 

@@ -27,7 +27,7 @@ use crate::domain::{
 };
 use crate::scoring::decide::policy::StandinLoad;
 use crate::scoring::decide::{self, Decided, Inputs, append_contributions};
-use crate::scoring::explain::{Occlusion, rank};
+use crate::scoring::explain::{moved_inputs, occluded_rows, rank};
 use crate::scoring::expression::Scope;
 use crate::scoring::rule::{Mode, Rule};
 use crate::telemetry::events;
@@ -295,19 +295,19 @@ impl Scorer {
         if outcome == Outcome::Approve && !request.explain {
             return Explained::NotDue;
         }
-        let occlusion = Occlusion::new(&evaluation.row, &model.baseline);
-        if occlusion.inputs.is_empty() {
+        let inputs = moved_inputs(&evaluation.row, &model.baseline);
+        if inputs.is_empty() {
             return Explained::Contributions(Vec::new());
         }
         let started = Moment::now();
         if request.deadline <= started {
             return Explained::Omitted("deadline");
         }
-        let Some(spending) = self.inner.parts.explanations.take(occlusion.inputs.len(), started) else {
+        let Some(spending) = self.inner.parts.explanations.take(inputs.len(), started) else {
             return Explained::Omitted("budget");
         };
         let deadline = started.after(self.inner.options.model_deadline).min(request.deadline);
-        let Occlusion { inputs, rows } = occlusion;
+        let rows = occluded_rows(&evaluation.row, &model.baseline, &inputs);
         let scores = model.inference.score_rows(rows, deadline).await;
         self.inner.parts.explanations.settle(&spending, Moment::now().micros_since(started));
         let occluded: Vec<Option<Score>> = scores.into_iter().map(Result::ok).collect();

@@ -12,34 +12,28 @@ pub const CONTRIBUTIONS_MAX: usize = 4;
 /// Contributions below this share of probability are noise and left out.
 const AMOUNT_MIN: f64 = 0.001;
 
-/// The rows to score for one explanation.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Occlusion {
-    /// Which input each row has at its baseline.
-    pub inputs: Vec<usize>,
-    /// `inputs.len()` rows of the model's inputs, row-major.
-    pub rows: Vec<f64>,
+/// Lists the inputs that are not at their baseline: those an explanation is about.
+#[must_use]
+pub fn moved_inputs(row: &[f64], baseline: &[f64]) -> Vec<usize> {
+    debug_assert_eq!(row.len(), baseline.len(), "a baseline value per input");
+    let pairs = row.iter().zip(baseline).enumerate();
+    pairs.filter(|(_, (value, at_rest))| value.to_bits() != at_rest.to_bits()).map(|(place, _)| place).collect()
 }
 
-impl Occlusion {
-    /// Builds the rows of a model input row; inputs already at their baseline get none.
-    #[must_use]
-    pub fn new(row: &[f64], baseline: &[f64]) -> Self {
-        debug_assert_eq!(row.len(), baseline.len(), "a baseline value per input");
-        let differs = |place: &usize| row[*place].to_bits() != baseline[*place].to_bits();
-        let inputs: Vec<usize> = (0..row.len().min(baseline.len())).filter(differs).collect();
-        let mut rows = Vec::with_capacity(inputs.len() * row.len());
-        for &place in &inputs {
-            let start = rows.len();
-            rows.extend_from_slice(row);
-            rows[start + place] = baseline[place];
-        }
-        Self { inputs, rows }
+/// Builds the rows to score: for each of `inputs` the row with that input back at its baseline, row-major.
+#[must_use]
+pub fn occluded_rows(row: &[f64], baseline: &[f64], inputs: &[usize]) -> Vec<f64> {
+    let mut rows = Vec::with_capacity(inputs.len() * row.len());
+    for &place in inputs {
+        let start = rows.len();
+        rows.extend_from_slice(row);
+        rows[start + place] = baseline[place];
     }
+    rows
 }
 
 /// Ranks the contributions: largest movement first, at most [`CONTRIBUTIONS_MAX`]. A row whose score
-/// failed is left out. `inputs` are [`Occlusion::inputs`]; `feature_of` maps a model input to its
+/// failed is left out. `inputs` are [`moved_inputs`]; `feature_of` maps a model input to its
 /// place in the schema.
 #[must_use]
 pub fn rank(inputs: &[usize], score: Score, occluded: &[Option<Score>], feature_of: &[usize]) -> Vec<Contribution> {
@@ -66,23 +60,25 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_occluded() {
-        let occlusion = Occlusion::new(&[1.0, 2.0, f64::NAN], &[1.0, 5.0, f64::NAN]);
-        assert_eq!(occlusion.inputs, [1]);
-        assert_eq!(occlusion.rows[..2], [1.0, 5.0]);
-        assert!(occlusion.rows[2].is_nan());
+        let (row, baseline) = ([1.0, 2.0, f64::NAN], [1.0, 5.0, f64::NAN]);
+        let inputs = moved_inputs(&row, &baseline);
+        assert_eq!(inputs, [1]);
+        let rows = occluded_rows(&row, &baseline, &inputs);
+        assert_eq!(rows[..2], [1.0, 5.0]);
+        assert!(rows.len() == 3 && rows[2].is_nan());
     }
 
     #[test]
     fn a_linear_model_gets_its_weights_back() {
         let (weights, row) = ([0.1, 0.4, -0.2, 0.0, 0.05, 0.02], [1.0; 6]);
         let model = |row: &[f64]| score(0.3 + row.iter().zip(weights).map(|(x, w)| x * w).sum::<f64>());
-        let occlusion = Occlusion::new(&row, &[0.0; 6]);
-        let occluded: Vec<_> = occlusion.rows.chunks(6).map(|row| Some(model(row))).collect();
-        let ranked = rank(&occlusion.inputs, model(&row), &occluded, &[10, 11, 12, 13, 14, 15]);
+        let inputs = moved_inputs(&row, &[0.0; 6]);
+        let occluded: Vec<_> = occluded_rows(&row, &[0.0; 6], &inputs).chunks(6).map(|row| Some(model(row))).collect();
+        let ranked = rank(&inputs, model(&row), &occluded, &[10, 11, 12, 13, 14, 15]);
         let features: Vec<_> = ranked.iter().map(|c| c.feature).collect();
         assert_eq!(features, [11, 12, 10, 14]);
         assert!((ranked[1].amount + 0.2).abs() < 1e-12);
         let partly: Vec<_> = occluded.iter().enumerate().map(|(at, s)| if at == 1 { None } else { *s }).collect();
-        assert_eq!(rank(&occlusion.inputs, model(&row), &partly, &[10, 11, 12, 13, 14, 15])[0].feature, 12);
+        assert_eq!(rank(&inputs, model(&row), &partly, &[10, 11, 12, 13, 14, 15])[0].feature, 12);
     }
 }
