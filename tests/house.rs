@@ -29,10 +29,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// What a pure floor never names.
 const IMPURE: &[&str] = &[
-    "std::time",
+    "std::time::Instant",
+    "std::time::SystemTime",
     "std::thread",
     "std::fs",
-    "std::net",
+    "std::net::TcpStream",
+    "std::net::TcpListener",
+    "std::net::UdpSocket",
     "std::env",
     "std::process",
     "std::sync::Mutex",

@@ -32,6 +32,7 @@ HISTORY = handbook.REFERENCE / "transactions_2018-04-01_2018-09-04.parquet"
 COLUMNS = ["transaction_id=TRANSACTION_ID", "occurred_at=TX_DATETIME:epoch_ms", "amount=TX_AMOUNT:major"]
 COLUMNS += ["customer_id=CUSTOMER_ID", "merchant.terminal_id=TERMINAL_ID", "label=TX_FRAUD"]
 BATCH = 1000
+GOLDEN_ROWS = 15000
 
 
 def run(*command):
@@ -42,7 +43,7 @@ def bundle(args, name, train, inputs):
     """Fits, exports and packs one model; its golden rows are its newest training rows: they hold our scores to the library's."""
     work = args.work / name
     work.mkdir(parents=True, exist_ok=True)
-    newest = train[-len(train) // 5 :]
+    newest = train[-GOLDEN_ROWS:]
     model = estimators.make(args.family, train[inputs].to_numpy(numpy.float32))
     model.fit(train[inputs].to_numpy(numpy.float32), train["TX_FRAUD"])
     (work / "model.onnx").write_bytes(estimators.to_onnx_bytes(model, len(inputs)))
@@ -159,7 +160,7 @@ def main():
         rows.append(metrics.evaluate(*truth, measured, test["TX_FRAUD"].to_numpy()))
         print(start, f"{len(week)} scored,", " ".join(f"{name} {value:.3f}" for name, value in rows[-1].items()), flush=True)
     mean = pandas.DataFrame(rows).mean()
-    print(f"{args.schema}, {args.train_days} d: mean", " ".join(f"{name} {value:.3f}" for name, value in mean.items()))
+    print(f"{args.schema}, {args.train_days} d: mean", " ".join(f"{name} {value:.4f}" for name, value in mean.items()))
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ pub enum Attribute {
     Text(CompactString),
 }
 
-/// One payment transaction, checked.
-#[derive(Clone, Debug, PartialEq)]
+/// One payment transaction, checked. Equal when every field is, in whatever order they were set.
+#[derive(Clone, Debug)]
 pub struct Transaction {
     pub(super) id: CompactString,
     pub(super) occurred_at: Timestamp,
@@ -42,6 +42,16 @@ pub struct Transaction {
     pub(super) arena: String,
     pub(super) spans: [(u16, u16); TextField::COUNT],
     pub(super) attributes: SmallVec<[(CompactString, Attribute); 2]>,
+}
+
+impl PartialEq for Transaction {
+    fn eq(&self, other: &Self) -> bool {
+        let header = |one: &Self| (one.occurred_at, one.amount, one.currency, one.base_amount, one.location);
+        self.id == other.id
+            && header(self) == header(other)
+            && self.attributes == other.attributes
+            && TextField::ALL.into_iter().all(|(field, _, _)| self.text(field) == other.text(field))
+    }
 }
 
 impl Transaction {
