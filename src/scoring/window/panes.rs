@@ -7,7 +7,13 @@
 //! Exact to the pane: the left edge of a window is rounded down to a pane's edge. The pane that holds
 //! the right edge counts only while none of its events is later than that edge, so an event scored
 //! late sees nothing of its future (`FE-1`).
+//!
+//! All panes of a window but its newest are sealed in the common case, where time goes forward: their
+//! sum is remembered until a pane is begun, dropped or changed behind the newest. Reading a hot key then
+//! touches one pane instead of the whole window. The sum is made in one order either way, so that what
+//! is remembered and what is made anew are the same bits.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 
@@ -54,6 +60,18 @@ struct Pane {
 #[derive(Clone, Debug, Default)]
 pub struct Panes {
     panes: VecDeque<Pane>,
+    /// The last sum of sealed panes, and what it is a sum of.
+    sealed: Cell<Option<Sealed>>,
+}
+
+/// The sum of the panes of a window but its newest.
+#[derive(Clone, Copy, Debug)]
+struct Sealed {
+    /// The window begins behind this index.
+    start: i64,
+    /// The index of the window's newest pane, which is not in the sum.
+    newest: i64,
+    moments: Moments,
 }
 
 impl Panes {
@@ -67,6 +85,7 @@ impl Panes {
         }
         while self.panes.front().is_some_and(|pane| pane.index < oldest) || self.panes.len() >= PANES_KEPT_MAX {
             self.panes.pop_front();
+            self.sealed.take();
         }
         // Most events belong to the newest pane or begin the next.
         let newest = self.panes.back().map_or(i64::MIN, |pane| pane.index);
@@ -75,6 +94,9 @@ impl Panes {
             Ordering::Equal => self.panes.len() - 1,
             Ordering::Greater => self.panes.partition_point(|pane| pane.index < index),
         };
+        if index < newest {
+            self.sealed.take();
+        }
         if self.panes.get(place).is_none_or(|pane| pane.index != index) {
             self.panes.insert(place, Pane { index, newest: time, moments: Moments::default() });
         }
@@ -98,20 +120,38 @@ impl Panes {
         output: &mut [Option<f64>],
     ) {
         let end = time.saturating_sub(track.delay);
-        let mut rest = self.panes.range(..self.until(end, spec.resolution)).rev().peekable();
-        let mut moments = Moments::default();
+        let until = self.until(end, spec.resolution);
         for reading in &track.readings {
             let start = end.saturating_sub(reading.window).div_euclid(spec.resolution);
-            while let Some(pane) = rest.next_if(|pane| pane.index > start) {
-                moments.merge(&pane.moments);
-            }
-            let mut whole = moments;
+            let mut whole = self.sum(until, start);
             let inside = reading.include_current && track.delay == 0;
             if let Some(row) = current.filter(|row| inside && holds(spec, row)) {
                 add(&mut whole, spec, row);
             }
             output[reading.feature] = finish(&whole, reading);
         }
+    }
+
+    /// Sums the first `until` panes whose index lies behind `start`: the sealed ones, then the newest.
+    fn sum(&self, until: usize, start: i64) -> Moments {
+        let Some(newest) = until.checked_sub(1).and_then(|last| self.panes.get(last)) else {
+            return Moments::default();
+        };
+        if newest.index <= start {
+            return Moments::default();
+        }
+        let remembered = self.sealed.get().filter(|sealed| (sealed.start, sealed.newest) == (start, newest.index));
+        let sealed = remembered.unwrap_or_else(|| {
+            let mut moments = Moments::default();
+            let older = self.panes.range(..until - 1).rev();
+            older.take_while(|pane| pane.index > start).for_each(|pane| moments.merge(&pane.moments));
+            let sealed = Sealed { start, newest: newest.index, moments };
+            self.sealed.set(Some(sealed));
+            sealed
+        });
+        let mut whole = sealed.moments;
+        whole.merge(&newest.moments);
+        whole
     }
 
     /// Returns how many panes are seen at `end`.
@@ -137,6 +177,8 @@ fn add(moments: &mut Moments, spec: &PaneSpec, row: &[u64]) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::Measure;
     use super::*;
 
@@ -182,6 +224,25 @@ mod tests {
         panes.insert(&SPEC, &row(22, 500), 25);
         assert_eq!(sums(&panes, 22, 0), [10.0, 10.0]);
         assert_eq!(sums(&panes, 25, 0), [1_510.0, 1_510.0]);
+    }
+
+    proptest! {
+        /// Whatever comes in whatever order, what is remembered between reads is what is made anew.
+        #[test]
+        fn remembered_sums_are_fresh_sums(events in prop::collection::vec((-60i64..40, 1i64..1_000), 1..80)) {
+            let (mut read, mut sent, mut time) = (Panes::default(), Vec::new(), 1_000);
+            for (step, amount) in events {
+                let at = time + step;
+                time = time.max(at);
+                sent.push((at, amount, time));
+                read.insert(&SPEC, &row(at, amount), time);
+                let mut fresh = Panes::default();
+                sent.iter().for_each(|(at, amount, clock)| fresh.insert(&SPEC, &row(*at, *amount), *clock));
+                for (looked_at, delay) in [(at, 0), (time, 0), (time, 10), (time + 15, 0)] {
+                    prop_assert_eq!(sums(&read, looked_at, delay), sums(&fresh, looked_at, delay));
+                }
+            }
+        }
     }
 
     #[test]
