@@ -36,7 +36,7 @@ lint:
 	cargo clippy --locked --all-targets -- -D warnings
 
 unit:
-	cargo test --locked --all-targets -- --quiet
+	cargo test --locked --workspace --lib --bins --tests
 
 doc:
 	cargo test --locked --doc

@@ -1,7 +1,7 @@
 //! A TOML file of rows (`[[rule]]`, `[[entry]]`), read key by key so that every fault keeps its line.
 //!
 //! Derived deserialisers stop at the first fault; people who write rules want all of them at once. A
-//! reader asks a [`Row`] for the keys it knows; a key nobody asked for is refused.
+//! reader asks a `Row` for the keys it knows; a key nobody asked for is refused.
 
 use std::fmt;
 

@@ -61,7 +61,7 @@ impl Place {
         }
     }
 
-    /// Returns a bit of its own, for [`Reader::seen`].
+    /// Returns a bit of its own, for `Reader::seen`.
     pub(super) const fn bit(self) -> u64 {
         let number = match self {
             Self::Text(field) => field.slot(),

@@ -83,7 +83,7 @@ fn attribute(value: &Attribute) -> Value {
 /// Reads a record back; `names` are those of the schema it was made with.
 ///
 /// # Errors
-/// The first thing that is missing or not as [`write`] writes it.
+/// The first thing that is missing or not as [`write()`] writes it.
 pub fn read(body: &[u8], contract: &Contract, names: FeatureNames<'_>) -> Result<Record, String> {
     let root: Value = serde_json::from_slice(body).map_err(|error| format!("not JSON: {error}"))?;
     let sent = need(&root, "transaction")?.to_string();

@@ -10,7 +10,7 @@
 //! seen (`FE-1`). State is a function of the events in it; it serves every resident schema.
 //!
 //! Memory: 8 bytes x (2 + columns) an event and entity, some 100 bytes an entity and a transaction;
-//! [`Entities::stats`] counts them. Time is event time: see [`watermark`].
+//! [`Entities::stats`] counts them. Time is event time: see `watermark.rs`.
 
 mod index;
 mod shard;
