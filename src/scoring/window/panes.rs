@@ -237,7 +237,9 @@ mod tests {
                 sent.push((at, amount, time));
                 read.insert(&SPEC, &row(at, amount), time);
                 let mut fresh = Panes::default();
-                sent.iter().for_each(|(at, amount, clock)| fresh.insert(&SPEC, &row(*at, *amount), *clock));
+                for (at, amount, clock) in &sent {
+                    fresh.insert(&SPEC, &row(*at, *amount), *clock);
+                }
                 for (looked_at, delay) in [(at, 0), (time, 0), (time, 10), (time + 15, 0)] {
                     prop_assert_eq!(sums(&read, looked_at, delay), sums(&fresh, looked_at, delay));
                 }
