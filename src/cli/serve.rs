@@ -1,6 +1,6 @@
 //! `fraudd serve`: the main job.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::bail;
@@ -72,11 +72,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         label_delay: args.label_delay,
         strict: args.strict,
     };
+    // Lines of JSON stay lines of JSON.
+    let is_for_people = settings.log.format == logs::Format::Human;
     let bar = super::progress("backfill");
     let terminal = Terminal {
         progress: Box::new(move |rows| bar.set_position(rows)),
-        listening: Box::new(|address| {
-            if io::stderr().is_terminal() {
+        listening: Box::new(move |address| {
+            if is_for_people {
                 // Nobody may be there to read it.
                 let _ = writeln!(io::stderr(), "{}", welcome(address));
             }
