@@ -11,100 +11,14 @@ bare axum echo of the same bodies in the same run: this is meant for noisy machi
 """
 
 import argparse
-import contextlib
-import datetime
 import itertools
 import json
-import math
-import os
 import pathlib
-import signal
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 import urllib.request
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-RELEASE = ROOT / "target" / "release"
-CONNECTIONS = 32
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
-
-
-class Server:
-    """One server process, ready when its readiness URL answers 200."""
-
-    def __init__(self, name, command, port, ready, env=None):
-        self.name, self.port = name, port
-        self.log = tempfile.NamedTemporaryFile("w+", prefix=f"bench-{name}-", suffix=".log")
-        started = time.monotonic()
-        self.process = subprocess.Popen(
-            [str(part) for part in command], stdout=self.log, stderr=self.log, cwd=ROOT, env={**os.environ, **(env or {})}
-        )
-        self.ready_after = self._wait_until_ready(ready, started)
-
-    def _wait_until_ready(self, path, started):
-        url = f"http://127.0.0.1:{self.port}{path}"
-        while time.monotonic() - started < 120:
-            if self.process.poll() is not None:
-                raise SystemExit(f"{self.name} ended at start\n{self.end_of_log()}")
-            with contextlib.suppress(OSError):
-                if path is None:
-                    socket.create_connection(("127.0.0.1", self.port), 0.2).close()
-                    return time.monotonic() - started
-                with urllib.request.urlopen(url, timeout=1) as answer:
-                    if answer.status == 200:
-                        return time.monotonic() - started
-            time.sleep(0.005)
-        self._stop()
-        raise SystemExit(f"{self.name} was not ready within 120 s\n{self.end_of_log()}")
-
-    def end_of_log(self):
-        self.log.flush()
-        return pathlib.Path(self.log.name).read_text()[-3000:]
-
-    def resident_mb(self):
-        for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) / 1024
-        return float("nan")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._stop()
-
-    def _stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(15)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-
-
-def fraudd(bodies_extra=(), env=None):
-    port = free_port()
-    command = [RELEASE / "fraudd", "serve", "--config", "config/run.toml", "--listen", f"127.0.0.1:{port}", *bodies_extra]
-    quiet = {"FRAUDD__TELEMETRY__LOG__FILTER": "warn"}
-    return Server("fraudd", command, port, "/readyz", {**quiet, **(env or {})})
-
-
-def echo():
-    port = free_port()
-    server = Server("echo", [RELEASE / "echo", f"127.0.0.1:{port}"], port, None)
-    return server
+from harness import ROOT, Bodies, Server, echo, fraudd, free_port, load, say
 
 
 def fastapi():
@@ -112,59 +26,6 @@ def fastapi():
     port = free_port()
     command = [python, "loadtest/peers/fastapi_scorer.py", "--port", port]
     return Server("fastapi", command, port, "/readyz")
-
-
-class Bodies:
-    """Simulated transactions, each with an id of its own; every server starts empty, so runs share a file."""
-
-    def __init__(self, folder, count, customers):
-        self.path = folder / f"transactions-{customers}.jsonl"
-        self.count = simulate(self.path, count, customers)
-
-
-def simulate(path, count, customers):
-    """Writes about `count` transactions that end before today; returns how many."""
-    # A customer makes about two transactions a day, and the first day is whole.
-    days = max(2, math.ceil(count / (1.9 * customers)))
-    start = datetime.date.today() - datetime.timedelta(days=days + 1)
-    terminals = min(2 * customers, 200_000)
-    # About sixty terminals in reach of a customer, however dense the map.
-    radius = min(5.0, math.sqrt(60 * 10_000 / (math.pi * terminals)))
-    command = [RELEASE / "fraudd", "simulate", "--customers", customers, "--terminals", terminals, "--radius", f"{radius:.2f}"]
-    command += ["--days", days, "--start", start.isoformat(), "--seed", 7, "--out", "-"]
-    found = 0
-    with subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as simulator:
-        with open(path, "wb") as out:
-            for line in itertools.islice(simulator.stdout, count):
-                out.write(line)
-                found += 1
-        simulator.stdout.close()
-    if found == 0 or simulator.returncode != 0:
-        raise SystemExit(f"fraudd simulate ended with {simulator.returncode} after {found} transactions")
-    return found
-
-
-def load(server, bodies, rate, seconds, warm_up=2):
-    command = [RELEASE / "loadtest", "--address", f"127.0.0.1:{server.port}", "--bodies", bodies.path, "--json", "--quiet"]
-    command += ["--rate", rate, "--seconds", seconds, "--connections", CONNECTIONS]
-    command += ["--warm-up", warm_up, "--pid", server.process.pid]
-    # An echo does not mind an id twice; a scorer would answer it from its ledger, which is no work.
-    command += ["--cycle"] if server.name == "echo" else []
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise SystemExit(f"loadtest against {server.name}: {done.stderr.strip()}\n{server.end_of_log()}")
-    result = json.loads(done.stdout)
-    bad = {status: count for status, count in result["statuses"].items() if status != "200"}
-    if bad or result["failures"]:
-        say(f"  {server.name}: statuses other than 200: {bad}, failures: {result['failures']}")
-    if result["late"] or result["unanswered"]:
-        say(f"  {server.name}: {result['late']} never sent, {result['unanswered']} never answered; charged as waits")
-    if result["bodies_exhausted"]:
-        say(f"  {server.name}: the {bodies.count} transactions ended after {result['seconds']:.1f} counted seconds")
-    if not result["answers"]:
-        raise SystemExit(f"{server.name} answered nothing\n{server.end_of_log()}")
-    say(f"  {server.name}: {result['per_second']:,.0f}/s, {result['cpu_us_per_answer']:.1f} µs CPU, load's own CPU {result['load_cpu_share']:.0%}")
-    return result
 
 
 def row(name, result, base):

@@ -19,6 +19,10 @@ pub(crate) struct Answer {
     pub degraded: bool,
     /// Whether the server ends the connection with it.
     pub closes: bool,
+    /// Whether it says when to come again (`Retry-After`).
+    pub retry_after: bool,
+    /// Where in what was received the body begins.
+    pub body_from: usize,
 }
 
 /// Why bytes are no answer.
@@ -35,22 +39,28 @@ pub(crate) fn parse(received: &[u8]) -> Result<Option<Answer>, Malformed> {
     let mut lines = head.split("\r\n");
     let status = lines.next().and_then(status).ok_or(Malformed)?;
     let mut length = None;
-    let mut closes = false;
+    let (mut closes, mut retry_after) = (false, false);
     for (name, value) in lines.filter_map(|line| line.split_once(':')) {
         let value = value.trim();
         if name.eq_ignore_ascii_case("content-length") {
             length = Some(value.parse().map_err(|_| Malformed)?);
         } else if name.eq_ignore_ascii_case("connection") {
             closes = value.eq_ignore_ascii_case("close");
+        } else if name.eq_ignore_ascii_case("retry-after") {
+            retry_after = true;
         }
     }
     let length = length.filter(|length: &usize| *length <= BODY_LEN_MAX).ok_or(Malformed)?;
-    let body = &received[head_len + 4..];
+    let body_from = head_len + 4;
+    let body = &received[body_from..];
     if body.len() > length {
         return Err(Malformed);
     }
-    let whole = body.len() == length;
-    Ok(whole.then(|| Answer { status, degraded: memmem::find(body, b"\"degraded\":true").is_some(), closes }))
+    if body.len() < length {
+        return Ok(None);
+    }
+    let degraded = memmem::find(body, b"\"degraded\":true").is_some();
+    Ok(Some(Answer { status, degraded, closes, retry_after, body_from }))
 }
 
 fn status(line: &str) -> Option<u16> {
@@ -72,24 +82,21 @@ mod tests {
         for len in 0..WHOLE.len() {
             assert_eq!(parse(&WHOLE[..len]), Ok(None), "{len} bytes");
         }
-        assert_eq!(parse(WHOLE), Ok(Some(Answer { status: 200, degraded: false, closes: false })));
+        let answer = parse(WHOLE).expect("well formed").expect("whole");
+        assert_eq!((answer.status, answer.degraded, answer.closes, answer.retry_after), (200, false, false, false));
+        assert_eq!(&WHOLE[answer.body_from..], b"{\"degraded\":false}");
     }
 
     #[test]
-    fn status_degradation_and_the_end_of_the_connection_are_read() {
-        let check = |text: &str, answer| assert_eq!(parse(text.as_bytes()), Ok(Some(answer)), "{text}");
-        check(
-            "HTTP/1.1 503 \r\ncontent-length:0\r\nConnection: close\r\n\r\n",
-            Answer { status: 503, degraded: false, closes: true },
-        );
-        check(
-            "HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\n{\"degraded\":true}",
-            Answer { status: 200, degraded: true, closes: false },
-        );
-        check(
-            "HTTP/1.1 422 X\r\nconnection: keep-alive\r\nCONTENT-LENGTH: 2\r\n\r\n{}",
-            Answer { status: 422, degraded: false, closes: false },
-        );
+    fn status_degradation_retry_after_and_the_end_of_the_connection_are_read() {
+        let check = |text: &str, expected: (u16, bool, bool, bool)| {
+            let answer = parse(text.as_bytes()).expect("well formed").expect("whole");
+            assert_eq!((answer.status, answer.degraded, answer.closes, answer.retry_after), expected, "{text}");
+        };
+        check("HTTP/1.1 503 \r\ncontent-length:0\r\nConnection: close\r\n\r\n", (503, false, true, false));
+        check("HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\n{\"degraded\":true}", (200, true, false, false));
+        check("HTTP/1.1 422 X\r\nconnection: keep-alive\r\nCONTENT-LENGTH: 2\r\n\r\n{}", (422, false, false, false));
+        check("HTTP/1.1 429 X\r\nRetry-After: 1\r\ncontent-length: 2\r\n\r\n{}", (429, false, false, true));
     }
 
     #[test]

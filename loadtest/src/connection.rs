@@ -6,9 +6,6 @@ use std::time::{Duration, Instant};
 
 use crate::answer::{self, Answer};
 
-/// A server on this machine that does not accept within this is not there.
-const CONNECT_WITHIN: Duration = Duration::from_secs(1);
-
 /// What went wrong with a connection. Counted, and the connection is opened again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Failure {
@@ -42,13 +39,14 @@ pub(crate) struct Connection {
     out: Vec<u8>,
     received: Vec<u8>,
     due: Instant,
+    sent: Instant,
 }
 
 impl Connection {
-    /// Connects, to post to `path`.
-    pub(crate) fn open(address: SocketAddr, path: &str) -> Result<Self, Failure> {
+    /// Connects within a time, to post to `path`.
+    pub(crate) fn open(address: SocketAddr, path: &str, within: Duration) -> Result<Self, Failure> {
         let connect = || -> std::io::Result<TcpStream> {
-            let socket = TcpStream::connect_timeout(&address, CONNECT_WITHIN)?;
+            let socket = TcpStream::connect_timeout(&address, within)?;
             socket.set_nodelay(true)?;
             socket.set_nonblocking(true)?;
             Ok(socket)
@@ -56,7 +54,8 @@ impl Connection {
         let socket = connect().map_err(|_| Failure::Refused)?;
         let head =
             format!("POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: ");
-        Ok(Self { socket, head, out: Vec::new(), received: Vec::new(), due: Instant::now() })
+        let now = Instant::now();
+        Ok(Self { socket, head, out: Vec::new(), received: Vec::new(), due: now, sent: now })
     }
 
     /// Returns the socket, for the poller.
@@ -69,9 +68,20 @@ impl Connection {
         self.due
     }
 
+    /// Returns when the request under way left.
+    pub(crate) fn sent(&self) -> Instant {
+        self.sent
+    }
+
+    /// Returns the body of an answer that [`Connection::receive`] gave.
+    pub(crate) fn body(&self, answer: &Answer) -> &[u8] {
+        self.received.get(answer.body_from..).unwrap_or_default()
+    }
+
     /// Sends one request.
     pub(crate) fn send(&mut self, body: &str, due: Instant) -> Result<(), Failure> {
         self.due = due;
+        self.sent = Instant::now();
         self.out.clear();
         self.received.clear();
         self.out.extend_from_slice(self.head.as_bytes());

@@ -7,7 +7,7 @@
 //! A failure is counted and its connection opened again, at once or every [`REOPEN_AFTER`]: a server that
 //! ends or restarts under load shows in the report and does not end the run.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,17 @@ use polling::{Event, Events, PollMode, Poller};
 
 use crate::Args;
 use crate::connection::{Connection, Failure};
-use crate::report::{Report, Tally};
+use crate::record::Record;
+use crate::report::{End, Report, Tally, Waited};
 use crate::schedule::Schedule;
 
+/// A server on this machine that does not accept within this at the start is not there. A full queue of
+/// connections makes the kernel knock again after 1 s, then 2 s: that is let pass.
+const OPEN_WITHIN: Duration = Duration::from_secs(5);
+/// Under load the schedule must not wait for a server that accepts nobody.
+const REOPEN_WITHIN: Duration = Duration::from_millis(20);
+/// The most requests sent before answers are looked at, so that none is read late behind a backlog.
+const SEND_LEN_MAX: usize = 64;
 /// How long a connection that could not be opened stays down.
 const REOPEN_AFTER: Duration = Duration::from_millis(50);
 /// How long answers are waited for once the last request has left.
@@ -46,8 +54,8 @@ pub(crate) struct Load<'a> {
     /// Arrivals sent, or failed to send.
     sent: usize,
     started: Instant,
-    counting: bool,
     tally: Tally,
+    record: Option<Record>,
 }
 
 impl<'a> Load<'a> {
@@ -64,12 +72,12 @@ impl<'a> Load<'a> {
             down: VecDeque::new(),
             sent: 0,
             started,
-            counting: false,
             tally: Tally::new(args.pid)?,
+            record: args.record.as_deref().map(Record::create).transpose()?,
         };
         for key in 0..args.connections {
-            if load.reopen(key).is_err() {
-                bail!("no service accepts connections at {}: start it first", args.address);
+            if load.open_slot(key, OPEN_WITHIN).is_err() {
+                bail!("{} accepts no connection number {}: start a service there first", args.address, key + 1);
             }
         }
         Ok(load)
@@ -81,10 +89,10 @@ impl<'a> Load<'a> {
         let mut events = Events::new();
         let mut next_progress = Duration::from_secs(1);
         self.started = Instant::now();
+        self.tally.begin(self.started);
         loop {
             let elapsed = self.started.elapsed();
-            if !self.counting && elapsed >= warm_up {
-                self.counting = true;
+            if !self.tally.is_counting() && elapsed >= warm_up {
                 self.tally.start()?;
             }
             if elapsed >= end || self.sent >= self.arrivals() {
@@ -92,6 +100,7 @@ impl<'a> Load<'a> {
             }
             if elapsed >= next_progress {
                 self.progress(elapsed);
+                self.flush()?;
                 next_progress += Duration::from_secs(1);
             }
             self.reopen_due();
@@ -101,16 +110,22 @@ impl<'a> Load<'a> {
         self.tally.stop()?;
         let overdue = self.schedule.overdue(self.sent, self.arrivals(), self.started.elapsed());
         self.drain(&mut events)?;
+        self.flush()?;
         Ok(self.finish(overdue))
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        self.record.as_mut().map_or(Ok(()), Record::flush)
     }
 
     fn arrivals(&self) -> usize {
         if self.args.cycle { usize::MAX } else { self.bodies.len() }
     }
 
-    /// Sends everything that is due and can be sent; returns how long until something else may be due.
+    /// Sends what is due and can be sent; returns how long until something else may be due.
     fn send_due(&mut self) -> Duration {
-        while self.sent < self.arrivals() {
+        let last = self.arrivals().min(self.sent.saturating_add(SEND_LEN_MAX));
+        while self.sent < last {
             let now = Instant::now();
             let due = if self.schedule.is_open() { self.started + self.schedule.due(self.sent) } else { now };
             let ahead = due.saturating_duration_since(now);
@@ -125,7 +140,7 @@ impl<'a> Load<'a> {
                 self.fail(key, failure);
             }
         }
-        WAIT_MAX
+        if self.sent < self.arrivals() { Duration::ZERO } else { WAIT_MAX }
     }
 
     fn receive(&mut self, events: &mut Events, wait: Duration) -> anyhow::Result<()> {
@@ -133,12 +148,13 @@ impl<'a> Load<'a> {
         self.poller.wait(events, Some(wait)).context("waiting for answers")?;
         for event in events.iter() {
             let Slot::Up(connection) = &mut self.slots[event.key] else { continue };
-            let due = connection.due();
             match connection.receive() {
                 Ok(None) => {}
                 Ok(Some(answer)) => {
-                    if self.counting {
-                        self.tally.count(answer.status, answer.degraded, due.elapsed());
+                    let waited = Waited { due: connection.due().elapsed(), sent: connection.sent().elapsed() };
+                    self.tally.count(&answer, waited);
+                    if let Some(record) = self.record.as_mut().filter(|_| answer.status == 200) {
+                        record.write(connection.body(&answer))?;
                     }
                     if answer.closes {
                         self.close(event.key);
@@ -156,7 +172,7 @@ impl<'a> Load<'a> {
     fn fail(&mut self, key: usize, failure: Failure) {
         let idle = self.free.contains(&key);
         self.free.retain(|&free| free != key);
-        if self.counting && !idle {
+        if !idle {
             self.tally.fail(failure);
         }
         self.close(key);
@@ -169,7 +185,7 @@ impl<'a> Load<'a> {
             let _ = self.poller.delete(connection.socket());
         }
         self.slots[key] = Slot::Down { since: Instant::now() };
-        if self.reopen(key).is_err() {
+        if self.open_slot(key, REOPEN_WITHIN).is_err() {
             self.down.push_back(key);
         }
     }
@@ -180,11 +196,9 @@ impl<'a> Load<'a> {
                 if since.elapsed() < REOPEN_AFTER {
                     return;
                 }
-                if let Err(failure) = self.reopen(key) {
+                if let Err(failure) = self.open_slot(key, REOPEN_WITHIN) {
                     self.slots[key] = Slot::Down { since: Instant::now() };
-                    if self.counting {
-                        self.tally.fail(failure);
-                    }
+                    self.tally.fail(failure);
                     self.down.rotate_left(1);
                     return;
                 }
@@ -193,8 +207,8 @@ impl<'a> Load<'a> {
         }
     }
 
-    fn reopen(&mut self, key: usize) -> Result<(), Failure> {
-        let connection = Connection::open(self.args.address, &self.args.path)?;
+    fn open_slot(&mut self, key: usize, within: Duration) -> Result<(), Failure> {
+        let connection = Connection::open(self.args.address, &self.args.path, within)?;
         // SAFETY: the socket lives in `self.slots`, beside the poller, and is deleted from it in `close`; the poller ends first.
         #[expect(unsafe_code, reason = "polling asks that sources outlive their registration")]
         let added = unsafe {
@@ -221,7 +235,7 @@ impl<'a> Load<'a> {
         for arrival in overdue.clone() {
             self.tally.wait(now.saturating_duration_since(self.started + self.schedule.due(arrival)));
         }
-        let idle: Vec<usize> = self.free.iter().copied().collect();
+        let idle: BTreeSet<usize> = self.free.iter().copied().collect();
         let mut unanswered = 0;
         for (key, slot) in self.slots.iter().enumerate() {
             let Slot::Up(connection) = slot else { continue };
@@ -231,7 +245,9 @@ impl<'a> Load<'a> {
             }
         }
         let exhausted = self.sent >= self.arrivals();
-        self.tally.report(unanswered, overdue.len(), exhausted)
+        let unreadable = self.record.as_ref().map_or(0, Record::unreadable);
+        let end = End { sent: self.sent, unanswered, late: overdue.len(), exhausted, unreadable };
+        self.tally.report(end)
     }
 
     /// Tells on standard error how far the run is.

@@ -11,8 +11,10 @@
 mod answer;
 mod connection;
 mod load;
+mod record;
 mod report;
 mod schedule;
+mod timeline;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -28,8 +30,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A body beyond this may not fit the connection's send buffer in one piece.
 const BODY_LEN_MAX: usize = 64 * 1024;
-/// The most connections; the poller's and the system's default limits carry them.
-const CONNECTIONS_MAX: usize = 512;
+/// The most connections; as many as a service takes with its own default.
+const CONNECTIONS_MAX: usize = 4096;
+/// Open files beside the connections: standard streams, the poller, a record, what a library keeps.
+const FILES_APART: u64 = 32;
 
 const EXAMPLES: &str = "Examples:
   fraudd simulate --days 30 --out tx.jsonl
@@ -71,7 +75,10 @@ struct Args {
     /// The server's process, for its CPU time
     #[arg(long)]
     pid: Option<u32>,
-    /// Print one line of JSON
+    /// Write each 200 answer as a line: transaction id, outcome, score, evaluated_at (tabs between)
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Print one line of JSON, with a time line by the second
     #[arg(long)]
     json: bool,
     /// No progress on standard error
@@ -97,9 +104,27 @@ impl Args {
     }
 }
 
+/// Raises the limit on open files as far as it goes.
+fn raise_open_files(connections: usize) -> anyhow::Result<()> {
+    let limit = rlimit::increase_nofile_limit(u64::MAX).context("raising the limit on open files")?;
+    check_open_files(connections, limit)
+}
+
+fn check_open_files(connections: usize, limit: u64) -> anyhow::Result<()> {
+    let needed = connections as u64 + FILES_APART;
+    if limit < needed {
+        bail!(
+            "--connections {connections} needs {needed} open files and the hard limit is {limit}: \
+             raise it (`ulimit -Hn` as root) or ask for fewer connections"
+        );
+    }
+    Ok(())
+}
+
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     args.check()?;
+    raise_open_files(args.connections)?;
     let text = fs::read_to_string(&args.bodies).with_context(|| format!("reading {}", args.bodies.display()))?;
     let bodies: Vec<&str> = text.lines().skip(args.skip).collect();
     if bodies.is_empty() {
@@ -111,4 +136,30 @@ fn main() -> anyhow::Result<()> {
     let report = Load::open(&args, &bodies)?.run()?;
     report.print(args.json);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_on_open_files_that_is_too_low_is_told_with_the_cure() {
+        assert!(check_open_files(4096, 4096 + FILES_APART).is_ok());
+        let error = check_open_files(4096, 4096).expect_err("too low").to_string();
+        assert!(error.contains("4128 open files") && error.contains("ulimit -Hn"), "{error}");
+    }
+
+    #[test]
+    fn arguments_out_of_bounds_are_refused() {
+        let check = |words: &[&str]| {
+            let args = ["loadtest", "--bodies", "x"].iter().chain(words);
+            Args::try_parse_from(args).expect("well formed").check().map_err(|error| error.to_string())
+        };
+        assert_eq!(check(&["--connections", "4096"]), Ok(()));
+        assert!(check(&["--connections", "4097"]).is_err());
+        assert!(check(&["--connections", "0"]).is_err());
+        assert!(check(&["--address", "192.0.2.1:80"]).is_err());
+        assert!(check(&["--seconds", "1", "--warm-up", "1"]).is_err());
+        assert!(check(&["--rate=-1"]).is_err());
+    }
 }
