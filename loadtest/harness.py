@@ -276,6 +276,40 @@ def load_command(server, bodies, rate, seconds, warm_up=2, connections=CONNECTIO
     return [str(part) for part in command]
 
 
+class Generator:
+    """The load generator beside us: connected when made, under way after `go`."""
+
+    def __init__(self, server, bodies, rate, seconds, connections, skip=0, record=None, pid=True):
+        command = load_command(server, bodies, rate, seconds, 0, connections, skip) + ["--wait"]
+        command += ["--record", str(record)] if record else []
+        command += ["--pid", str(server.pid)] if pid else []
+        self.seconds, self.server = seconds, server
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self.process = subprocess.Popen(command, text=True, **pipes)
+        if self.process.stderr.readline() != "open\n":
+            out, told = self.process.communicate()
+            raise SystemExit(f"loadtest against {server.name}: {told.strip() or out}\n{server.end_of_log()}")
+
+    def go(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return time.time()
+
+    def finish(self):
+        out, told = self.process.communicate()
+        if self.process.returncode != 0:
+            raise SystemExit(f"loadtest against {self.server.name}: {told.strip()}\n{self.server.end_of_log()}")
+        return json.loads(out)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+
+
 def load(server, bodies, rate, seconds, warm_up=2, connections=CONNECTIONS, skip=0):
     """Loads a server and returns what the generator found; says what was not as it should be."""
     command = load_command(server, bodies, rate, seconds, warm_up, connections, skip) + ["--pid", str(server.pid)]

@@ -4,8 +4,6 @@ import http.client
 import itertools
 import json
 import random
-import socket
-import subprocess
 import time
 
 import harness
@@ -38,17 +36,20 @@ def crash(run):
                 records.append(run.folder / f"answers-{turn + 1}.tsv")
                 kill_at = chance.uniform(0.25, 0.5) * seconds
                 say(f"kill {turn + 1} of {run.kills}: {rate}/s, kill -9 after {kill_at:.1f} s")
-                load = Load(run, server, rate, seconds, sent, records[-1])
-                try:
-                    load.wait_until_under_way(kill_at)
+                # Its CPU time would end with the process that is killed.
+                with harness.Generator(
+                    server, run.bodies, rate, seconds, run.connections, sent, records[-1], pid=False
+                ) as load:
+                    load.go()
+                    time.sleep(kill_at)
                     killed_at = time.time()
                     server.kill()
                     server = start(wait=False)
                     first = first_answer(server, run.bodies, killed_at)
                     ready = server.wait_until_ready(RESTORE_WITHIN) and time.time() - killed_at
                     result = load.finish()
-                finally:
-                    load.end()
+                if result["unreadable"]:
+                    raise SystemExit(f"{result['unreadable']} answers with status 200 are no decisions")
                 sent += result["sent"]
                 say(f"  first answer {first:.2f} s, ready {ready:.2f} s after the kill")
                 rounds.append({"killed_at": killed_at, "first_answer_s": first, "ready_s": ready, "result": result})
@@ -70,38 +71,6 @@ def crash(run):
     return found
 
 
-class Load:
-    """The generator beside us, recording."""
-
-    def __init__(self, run, server, rate, seconds, skip, record):
-        command = harness.load_command(server, run.bodies, rate, seconds, 0, run.connections, skip)
-        self.record = record
-        self.process = subprocess.Popen([*command, "--record", str(record)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    def wait_until_under_way(self, seconds):
-        """Waits for the first recorded answers, then for so many seconds."""
-        deadline = time.monotonic() + 60
-        while not (self.record.exists() and self.record.stat().st_size):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"loadtest recorded nothing: {self.process.stderr.read() if self.process.poll() else ''}")
-            time.sleep(0.02)
-        time.sleep(seconds)
-
-    def finish(self):
-        out, told = self.process.communicate()
-        if self.process.returncode != 0:
-            raise SystemExit(f"loadtest: {told.strip()}")
-        result = json.loads(out)
-        if result["unreadable"]:
-            raise SystemExit(f"loadtest could not record {result['unreadable']} answers: they are no decisions")
-        return result
-
-    def end(self):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.communicate()
-
-
 def first_answer(server, bodies, since):
     """Asks (without recording) until a decision is answered; returns the seconds it took."""
     with open(bodies.path, "rb") as lines:
@@ -114,7 +83,7 @@ def first_answer(server, bodies, since):
             connection.request("POST", "/v1/decisions:dry-run", body, {"content-type": "application/json"})
             if connection.getresponse().status == 200:
                 return time.time() - since
-        except (OSError, http.client.HTTPException, socket.timeout):
+        except (OSError, http.client.HTTPException):
             pass
         finally:
             connection.close()

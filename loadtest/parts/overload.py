@@ -1,7 +1,10 @@
 """Twice the capacity for a while, then half of it: what is decided by whom, what is refused, what comes back."""
 
+import contextlib
 import statistics
+import time
 
+import harness
 from harness import say
 
 from .run import Memory, grown, metrics, timeline, without_timeline
@@ -12,20 +15,35 @@ COLLAPSE_SHARE = 0.5
 
 
 def overload(run):
-    """Three phases on one server: before, overload, after."""
+    """Three phases on one server: before, overload, after; the overload comes over connections of its own."""
     calm, storm = (5, 8) if run.quick else (10, 30)
     half, double = run.rate(0.5), run.rate(2.0)
-    plan = (("before", half, calm), ("overload", double, storm), ("after", half, max(10, storm // 2)))
-    run.bodies.at_least(int(sum(rate * seconds for _, rate, seconds in plan) * 1.02) + 1_000)
-    phases, sent = [], 0
-    with run.server() as server, Memory(server) as memory:
+    plan = (
+        ("before", half, calm, run.connections),
+        ("overload", double, storm, CONNECTIONS),
+        ("after", half, max(10, storm // 2), run.connections),
+    )
+    shares = [int(rate * seconds * 1.02) + 1_000 for _, rate, seconds, _ in plan]
+    run.bodies.at_least(sum(shares))
+    with run.server() as server, Memory(server) as memory, contextlib.ExitStack() as stack:
         idle_mb = server.resident_mb()
-        for name, rate, seconds in plan:
-            say(f"{name}: {rate}/s for {seconds} s over {CONNECTIONS} connections")
-            before = metrics(server)
-            result = run.load(server, rate, seconds=seconds, warm_up=0, connections=CONNECTIONS, skip=sent)
-            sent += result["sent"]
-            phases.append((name, result, describe(result, rate, before, metrics(server))))
+        skips = [sum(shares[:place]) for place in range(len(plan))]
+        # All are connected beforehand, so that one begins the moment the other ends.
+        generators = [
+            stack.enter_context(harness.Generator(server, run.bodies, rate, seconds, connections, skip))
+            for (_, rate, seconds, connections), skip in zip(plan, skips)
+        ]
+        looks = [metrics(server)]
+        for generator, (name, rate, seconds, connections) in zip(generators, plan):
+            say(f"{name}: {rate}/s for {seconds} s over {connections} connections")
+            began = generator.go()
+            time.sleep(max(0, began + seconds - time.time()))
+            looks.append(metrics(server))
+        results = [generator.finish() for generator in generators]
+    phases = [
+        (name, result, describe(result, rate, before, after))
+        for (name, rate, _, _), result, before, after in zip(plan, results, looks, looks[1:])
+    ]
     origin = phases[0][1]["started_at"]
     spans = [(result["started_at"], result["started_at"] + result["seconds"]) for _, result, _ in phases]
     for (_, _, phase), span in zip(phases, spans):

@@ -50,7 +50,7 @@ def latency_by_load(found):
     axes.set_xticks(shares)
     axes.set_xlabel("load, % of fraudd's capacity (open loop)")
     axes.set_ylabel("latency since due, ms")
-    axes.legend(ncols=2)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=6, columnspacing=1)
     return figure
 
 
@@ -60,6 +60,7 @@ def throughput_and_cpu(found):
     left.plot(offered, offered, ":", color=GREY, label="offered")
     left.plot(offered, [step["fraudd"]["accepted_per_second"] for step in found["steps"]], "-o", color=BLUE, label="decided")
     left.axhline(found["capacity"]["fraudd"]["accepted_per_second"], color=ORANGE, ls="--", label="capacity, closed loop")
+    left.set_ylim(bottom=0)
     left.set_xlabel("offered per second")
     left.set_ylabel("decisions per second")
     left.legend()
@@ -76,20 +77,26 @@ def throughput_and_cpu(found):
 
 def over_time(points, axes_rate, axes_latency):
     at = [point["at"] for point in points]
-    whole = [point["accepted"] - point["degraded"] for point in points]
-    axes_rate.stackplot(
-        at,
-        whole,
-        [point["degraded"] for point in points],
-        [point["refused"] for point in points],
-        labels=["decided, whole", "decided, degraded", "refused"],
-        colors=[BLUE, SKY, ORANGE],
-        step="post",
+    below = [0] * len(points)
+    layers = (
+        ("decided, whole", BLUE, [point["accepted"] - point["degraded"] for point in points]),
+        ("decided, degraded", GREEN, [point["degraded"] for point in points]),
+        ("refused", ORANGE, [point["refused"] for point in points]),
     )
+    for name, colour, heights in layers:
+        # A bar a second: between two runs of the generator nothing was sent, and nothing is drawn.
+        axes_rate.bar(at, heights, 1, below, align="edge", color=colour, label=name)
+        below = [low + height for low, height in zip(below, heights)]
     axes_rate.set_ylabel("answers per second")
     for key, name, colour in (("p50_us", "p50", SKY), ("p99_us", "p99", BLUE)):
-        values = [point[key] / 1000 if point[key] is not None else float("nan") for point in points]
-        axes_latency.plot(at, values, drawstyle="steps-post", color=colour, label=f"{name} of decided")
+        places, values = [], []
+        for before, point in zip([None, *points], points):
+            if before and before["phase"] != point["phase"]:
+                places.append(before["at"] + 1)
+                values.append(float("nan"))
+            places.append(point["at"])
+            values.append(point[key] / 1000 if point[key] is not None else float("nan"))
+        axes_latency.plot(places, values, marker=".", color=colour, label=f"{name} of decided")
     axes_latency.set_yscale("log")
     axes_latency.set_ylabel("latency since due, ms")
 
@@ -98,7 +105,7 @@ def overload_line(found):
     figure, (rate, latency, memory) = plt.subplots(3, 1, figsize=(9, 7), sharex=True)
     over_time(found["timeline"], rate, latency)
     rate.axhline(found["capacity"], color=GREY, ls=":", label="capacity")
-    memory.plot(*zip(*found["memory"]), color=GREEN)
+    memory.plot(*zip(*[sample for sample in found["memory"] if sample[0] >= 0]), color=GREEN)
     memory.set_ylim(bottom=0)
     memory.set_ylabel("resident memory, MB")
     memory.set_xlabel("seconds")
@@ -106,7 +113,7 @@ def overload_line(found):
         for name, start, end in found["spans"]:
             if name == "overload":
                 axes.axvspan(start, end, color=RED, alpha=0.07)
-    rate.legend(loc="upper right", ncols=2)
+    rate.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=6)
     latency.legend(loc="upper right")
     return figure
 
@@ -119,7 +126,7 @@ def crash_line(found):
             axes.axvline(killed["at"], color=RED, label="kill -9" if turn == 0 else None)
             axes.axvline(killed["at"] + killed["first_answer_s"], color=GREEN, ls="--", label="first answer" if turn == 0 else None)
             axes.axvline(killed["at"] + killed["ready_s"], color=GREEN, ls=":", label="ready" if turn == 0 else None)
-    rate.legend(loc="upper right", ncols=3)
+    rate.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=6)
     latency.set_xlabel("seconds")
     return figure
 

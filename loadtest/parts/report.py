@@ -37,7 +37,9 @@ def header(data):
     if data["faults"]:
         yield ("list", [f"**FAULT** {fault}" for fault in data["faults"]])
     else:
-        yield ("text", f"Parts run: {', '.join(data['parts'])}. Nothing was lost, nothing doubled, nothing collapsed in them.")
+        ran = [part for part, found in data["parts"].items() if "skipped" not in found]
+        shown = [HOLDS[part] for part in ran if part in HOLDS]
+        yield ("text", f"Parts run: {', '.join(ran) or 'none'}. {' '.join(shown) or 'None of them judges.'}")
 
 
 def ms(microseconds):
@@ -166,6 +168,11 @@ TITLES = {
     "overload": "Overload and recovery",
     "crash": "kill -9 under load",
     "durability": "What keeping the answers costs",
+}
+# What a part without a fault has shown.
+HOLDS = {
+    "overload": "Overload: no collapse, and the latency came back.",
+    "crash": "Crash: no answered decision was lost, changed or doubled.",
 }
 TELLERS = {"steps": tell_steps, "overload": tell_overload, "crash": tell_crash, "durability": tell_durability}
 

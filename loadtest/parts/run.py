@@ -13,6 +13,7 @@ from harness import say
 
 # The store rolls its files often, so that the price of rolling is in the figures.
 SEGMENT_SIZE = "4MiB"
+METRICS_ATTEMPTS = 100
 
 
 @dataclasses.dataclass
@@ -105,8 +106,14 @@ class Memory:
 
 
 def metrics(server):
-    """The service's own counters: name and labels as written, to value."""
-    lines = server.get("/metrics").decode().splitlines()
+    """The service's own counters: name and labels as written, to value. At its limit it refuses us too: asked again."""
+    for _ in range(METRICS_ATTEMPTS):
+        with contextlib.suppress(OSError):
+            lines = server.get("/metrics").decode().splitlines()
+            break
+        time.sleep(0.05)
+    else:
+        raise SystemExit(f"{server.name} did not show its metrics\n{server.end_of_log()}")
     pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
     return {name: float(value) for name, value in pairs}
 
@@ -122,8 +129,8 @@ def timeline(phases, origin):
     joined = []
     for name, result in phases:
         for point in result["timeline"]:
-            # The last second is a part of one: only the drain.
-            if point is not result["timeline"][-1]:
+            # What came after the last request had left is the drain, and no whole second.
+            if point["second"] < round(result["seconds"]):
                 joined.append(point | {"phase": name, "at": round(result["started_at"] - origin + point["second"], 2)})
     return joined
 

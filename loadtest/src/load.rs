@@ -96,6 +96,8 @@ impl<'a> Load<'a> {
                 self.tally.start()?;
             }
             if elapsed >= end || self.sent >= self.arrivals() {
+                // What came due since the last look leaves in time still.
+                self.send_due();
                 break;
             }
             if elapsed >= next_progress {
@@ -108,7 +110,7 @@ impl<'a> Load<'a> {
             self.receive(&mut events, wait.min(end.saturating_sub(elapsed)))?;
         }
         self.tally.stop()?;
-        let overdue = self.schedule.overdue(self.sent, self.arrivals(), self.started.elapsed());
+        let overdue = self.schedule.overdue(self.sent, self.arrivals(), self.started.elapsed().min(end));
         self.drain(&mut events)?;
         self.flush()?;
         Ok(self.finish(overdue))

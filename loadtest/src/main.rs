@@ -17,6 +17,7 @@ mod schedule;
 mod timeline;
 
 use std::fs;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -81,6 +82,9 @@ struct Args {
     /// Print one line of JSON, with a time line by the second
     #[arg(long)]
     json: bool,
+    /// Open the connections, say so on standard error, and begin with a line (or the end) of standard input
+    #[arg(long)]
+    wait: bool,
     /// No progress on standard error
     #[arg(long)]
     quiet: bool,
@@ -121,6 +125,12 @@ fn check_open_files(connections: usize, limit: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Lets a program that runs several of us begin one the moment another ends, with its connections open.
+fn wait_for_a_line() -> std::io::Result<()> {
+    writeln!(std::io::stderr(), "open")?;
+    std::io::stdin().read_line(&mut String::new()).map(drop)
+}
+
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     args.check()?;
@@ -133,7 +143,11 @@ fn main() -> anyhow::Result<()> {
     if let Some(place) = bodies.iter().position(|body| body.len() > BODY_LEN_MAX) {
         bail!("line {} of {} is longer than {BODY_LEN_MAX} bytes", args.skip + place + 1, args.bodies.display());
     }
-    let report = Load::open(&args, &bodies)?.run()?;
+    let load = Load::open(&args, &bodies)?;
+    if args.wait {
+        wait_for_a_line().context("waiting for a line of standard input")?;
+    }
+    let report = load.run()?;
     report.print(args.json);
     Ok(())
 }
