@@ -37,6 +37,7 @@ lint:
 
 unit:
 	cargo test --locked --workspace --lib --bins --tests
+	python3 -m unittest discover --buffer -s loadtest
 
 doc:
 	cargo test --locked --doc

@@ -56,8 +56,14 @@ class Server:
         self.log = tempfile.NamedTemporaryFile("w+", prefix=f"bench-{name}-", suffix=".log")
         self.started = time.monotonic()
         self.ready_after = None
+        # A session of its own: a Ctrl-C is for us, and we end it in order.
         self.process = subprocess.Popen(
-            [str(part) for part in command], stdout=self.log, stderr=self.log, cwd=ROOT, env={**os.environ, **(env or {})}
+            [str(part) for part in command],
+            stdout=self.log,
+            stderr=self.log,
+            cwd=ROOT,
+            env={**os.environ, **(env or {})},
+            start_new_session=True,
         )
         if wait:
             try:
@@ -285,7 +291,7 @@ class Generator:
         command += ["--pid", str(server.pid)] if pid else []
         self.seconds, self.server = seconds, server
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        self.process = subprocess.Popen(command, text=True, **pipes)
+        self.process = subprocess.Popen(command, text=True, start_new_session=True, **pipes)
         if self.process.stderr.readline() != "open\n":
             out, told = self.process.communicate()
             raise SystemExit(f"loadtest against {server.name}: {told.strip() or out}\n{server.end_of_log()}")
@@ -313,7 +319,7 @@ class Generator:
 def load(server, bodies, rate, seconds, warm_up=2, connections=CONNECTIONS, skip=0):
     """Loads a server and returns what the generator found; says what was not as it should be."""
     command = load_command(server, bodies, rate, seconds, warm_up, connections, skip) + ["--pid", str(server.pid)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, start_new_session=True)
     if done.returncode != 0:
         raise SystemExit(f"loadtest against {server.name}: {done.stderr.strip()}\n{server.end_of_log()}")
     result = json.loads(done.stdout)

@@ -100,7 +100,13 @@ def measure(args, folder):
     return data, interrupted
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def interrupt(*_):
+    # Once: what follows is ending the servers and writing down what was found.
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -115,7 +121,8 @@ def main():
     if args.render:
         render(json.loads((args.render / "data.json").read_text()), args.render)
         return 0
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in SIGNALS:
+        signal.signal(number, interrupt)
     harness.raise_open_files()
     kind = "container" if args.image else "binary"
     name = args.name or f"{kind}-{datetime.datetime.now().strftime('%Y%m%d-%H%M%S')}"
