@@ -25,6 +25,8 @@ use crate::telemetry::inference::{CallAnswered, CallRefused, CallResult};
 
 /// Bodies longer than this, and packed ones, are read off the async threads, in bytes.
 const INLINE_LEN_MAX: usize = 32 << 10;
+/// The most outputs a call may name, unless the model gives more.
+const OUTPUTS_MAX: usize = 64;
 
 pub(super) async fn infer(State(room): State<Room>, named: Named, request: Request) -> Response {
     let started = Moment::now();
@@ -144,7 +146,7 @@ fn ask(
 fn read_json(signature: &Signature, json: &[u8], binary: &[u8], rows_max: usize) -> Result<Asked, Problem> {
     let bounds = Bounds {
         inputs: signature.inputs.len(),
-        outputs: signature.outputs.len(),
+        outputs: OUTPUTS_MAX.max(signature.outputs.len()),
         cells: rows_max.saturating_mul(signature.width),
     };
     let mut request = request::Request::read(json, bounds)?;

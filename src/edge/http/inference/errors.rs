@@ -5,13 +5,15 @@
 //! out, so nobody can forget to.
 
 use axum::body::{Body, to_bytes};
-use axum::extract::Request;
-use axum::http::{HeaderValue, Uri, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::Room;
+use crate::edge::http::body::{Kind, read};
 use crate::edge::problem::{Code, PROBLEM_JSON, Problem};
 use crate::runtime::inference::ModelFailure;
 use crate::runtime::repository;
@@ -43,8 +45,11 @@ pub(super) async fn in_protocol_form(request: Request, next: Next) -> Response {
 }
 
 /// Answers routes of the protocol's extensions that are not served, and routes that do not exist.
-pub(super) async fn not_served(uri: Uri) -> Response {
+pub(super) async fn not_served(State(room): State<Room>, request: Request) -> Response {
+    let uri = request.uri().clone();
     let path = uri.path();
+    // Read away, so that the connection can be used again.
+    let _too_large = read(request, Kind::Any, 0, &room.service.limits).await;
     let has = |part: &str| path.split('/').any(|segment| segment == part);
     let what = if has("systemsharedmemory") || has("cudasharedmemory") || has("xpusharedmemory") {
         "shared memory"

@@ -142,7 +142,7 @@ impl Request {
                 seen.once("outputs")?;
                 list(reader, "outputs", |reader| {
                     if request.outputs.len() == bounds.outputs {
-                        return Err(tensor(format!("the model gives {} outputs: ask for no more", bounds.outputs)));
+                        return Err(tensor(format!("a call names at most {} outputs", bounds.outputs)));
                     }
                     request.outputs.push(wanted(reader)?);
                     Ok(())
