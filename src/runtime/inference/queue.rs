@@ -72,7 +72,8 @@ impl Queue {
         Self { line: Mutex::new(line), filled: Condvar::new(), emptied: Condvar::new(), len_max, raw_len_max }
     }
 
-    /// Appends a job and wakes a worker, or hands the job back when the line is full or closed.
+    /// Appends a job, or hands it back when the line is full or closed. A worker that sleeps goes on
+    /// sleeping until [`Self::rouse`].
     pub(super) fn push(&self, job: Job) -> Result<(), Job> {
         let mut line = self.line.lock();
         // An empty line takes any job, so one that is larger than the bound is not refused for ever.
@@ -81,9 +82,12 @@ impl Queue {
         }
         line.rows += job.rows;
         line.jobs.push_back(job);
-        drop(line);
-        self.filled.notify_one();
         Ok(())
+    }
+
+    /// Wakes a worker, if one sleeps.
+    pub(super) fn rouse(&self) {
+        self.filled.notify_one();
     }
 
     /// Appends a raw call and wakes a worker, or hands it back when its line is full or closed.

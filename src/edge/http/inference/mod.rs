@@ -30,7 +30,7 @@ use axum::routing::{any, get, post};
 use tokio::sync::Semaphore;
 
 use super::service::Service;
-use super::{doors as every_door, frame, panics};
+use super::{doors as every_door, frame};
 use crate::runtime::repository::Repository;
 use crate::runtime::slot::Model;
 
@@ -136,7 +136,6 @@ pub(super) fn router(service: &Arc<Service>) -> Router {
         .route("/v2/repository/models/{name}/versions/{version}/unload", post(operations::unload))
         .method_not_allowed_fallback(every_door::wrong_method)
         .route("/v2/{*rest}", any(errors::not_served))
-        .layer(panics())
         .layer(from_fn_with_state(Arc::clone(service), frame::frame))
         .layer(axum::middleware::from_fn(errors::in_protocol_form))
         .with_state(room)
