@@ -3,5 +3,6 @@
 //! Needs ONNX Runtime, as `make test` fetches it; without it these tests say so and pass.
 
 mod calls;
+mod kinds;
 mod repository;
 mod support;

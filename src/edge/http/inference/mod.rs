@@ -6,7 +6,7 @@
 //! ```
 //! A raw call is no decision: nothing is recorded, no rule is asked, no state changes. Its share is smaller
 //! than that of decisions: its own few permits, its own line behind theirs, slices between their batches.
-//! Every refusal leaves as `{"error": ..}`, whoever made it ([`errors`]).
+//! Every refusal leaves as `{"error": ..}`, whoever made it (`errors`).
 
 mod body;
 mod call;
