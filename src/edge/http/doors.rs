@@ -25,7 +25,7 @@ const fn door(method: &'static str, path: &'static str, scope: Option<Scope>, su
     Door { method, path, scope, summary }
 }
 
-/// The busiest door, which has a way in of its own: [`super::frame`].
+/// The busiest door, which has a way in of its own: `frame`.
 pub const DECIDE: Door =
     door("POST", "/v1/decisions", Some(Scope::Score), "Score one transaction and record the decision");
 

@@ -7,13 +7,14 @@ use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::{self, Packing, Parts};
 use super::errors;
 use super::request::{self, Bounds};
 use super::response::{self, Choice};
 use super::tensor::{self, Rows};
-use super::{Meant, Named, Options, Room};
+use super::{Meant, Named, Options, Protocol, Room};
 use crate::edge::http::body::{Kind, read};
 use crate::edge::problem::{Code, Problem};
 use crate::runtime::clock::Moment;
@@ -52,7 +53,9 @@ struct Refusal {
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        Self { problem, result: CallResult::Refused, model: None, reason: None }
+        let is_late = problem.code() == Code::DeadlineExceeded;
+        let result = if is_late { CallResult::Deadline } else { CallResult::Refused };
+        Self { problem, result, model: None, reason: None }
     }
 }
 
@@ -94,11 +97,12 @@ async fn answer(room: &Room, named: Named, request: Request, started: Moment) ->
     let bytes = read(request, Kind::Any, options.body_len_max, &service.limits).await?;
     let model = room.model(&Meant::read(named)?)?;
     let refused = Refusal::of(&model);
+    let latest = started.after(options.deadline);
     let Asked { id, timeout, rows, choice } =
-        decode(&model, headers, bytes, options.clone()).await.map_err(&refused)?;
+        decode(&room.protocol, &model, headers, bytes, latest).await.map_err(&refused)?;
     let decode = started.elapsed();
-    let timeout = timeout.filter(|micros| *micros > 0).map_or(options.deadline, Duration::from_micros);
-    let deadline = started.after(timeout.min(options.deadline));
+    let timeout = timeout.filter(|micros| *micros > 0).map(Duration::from_micros);
+    let deadline = timeout.map_or(latest, |timeout| started.after(timeout).min(latest));
     let count = rows.count;
     let answered = model.inference.call(rows.cells, deadline).await;
     let answered = answered.map_err(|failure| Refusal::failed(Arc::clone(&model), failure))?;
@@ -114,16 +118,33 @@ async fn answer(room: &Room, named: Named, request: Request, started: Moment) ->
     Ok(response)
 }
 
-/// Reads a body: small ones here, others off the async threads.
-async fn decode(model: &Arc<Model>, headers: HeaderMap, bytes: Bytes, options: Options) -> Result<Asked, Problem> {
+/// Reads a body: small ones here, others off the async threads, when their turn comes.
+async fn decode(
+    protocol: &Protocol,
+    model: &Arc<Model>,
+    headers: HeaderMap,
+    bytes: Bytes,
+    deadline: Moment,
+) -> Result<Asked, Problem> {
     let packing = Packing::of(&headers)?;
     if packing == Packing::Plain && bytes.len() <= INLINE_LEN_MAX {
-        return ask(model.inference.signature(), &headers, packing, bytes, &options);
+        return ask(model.inference.signature(), &headers, packing, bytes, &protocol.options);
     }
-    let model = Arc::clone(model);
-    let asked =
-        tokio::task::spawn_blocking(move || ask(model.inference.signature(), &headers, packing, bytes, &options));
+    let turn = turn(&protocol.readers, deadline).await?;
+    let (model, options) = (Arc::clone(model), protocol.options.clone());
+    let asked = tokio::task::spawn_blocking(move || {
+        // Kept to the end of the work, also when the caller goes.
+        let _turn = turn;
+        ask(model.inference.signature(), &headers, packing, bytes, &options)
+    });
     asked.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+async fn turn(readers: &Arc<Semaphore>, deadline: Moment) -> Result<OwnedSemaphorePermit, Problem> {
+    let turn = tokio::time::timeout(deadline.remaining(), Arc::clone(readers).acquire_owned()).await;
+    // The semaphore is never closed; if it were, no turn could come any more.
+    let late = || Problem::new(Code::DeadlineExceeded, "the call's deadline passed before its body was read");
+    turn.ok().and_then(Result::ok).ok_or_else(late)
 }
 
 fn ask(
@@ -167,5 +188,21 @@ pub(super) mod testing {
         let packing = Packing::of(headers)?;
         let body = body.to_vec().into();
         super::ask(signature, headers, packing, body, &Options::default()).map(|asked| asked.rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_does_not_come_is_a_passed_deadline() {
+        let readers = Arc::new(Semaphore::new(1));
+        let soon = || Moment::now().after(Duration::from_secs(1));
+        let held = turn(&readers, soon()).await.expect("the first turn");
+        let late = turn(&readers, soon()).await.expect_err("nobody gave the turn back");
+        assert_eq!((late.code(), Refusal::from(late).result), (Code::DeadlineExceeded, CallResult::Deadline));
+        drop(held);
+        assert!(turn(&readers, soon()).await.is_ok());
     }
 }

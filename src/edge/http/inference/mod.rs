@@ -5,7 +5,7 @@
 //!        bounded          json, request     tensor, response choice          runtime/inference      response
 //! ```
 //! A raw call is no decision: nothing is recorded, no rule is asked, no state changes. Its share is smaller
-//! than that of decisions: its own few permits, its own line behind theirs, slices between their batches.
+//! than that of decisions: its own few permits, half of the cores for long bodies, its own line behind theirs, slices between their batches.
 //! Every refusal leaves as `{"error": ..}`, whoever made it (`errors`).
 
 mod body;
@@ -60,15 +60,18 @@ pub struct Protocol {
     /// The models.
     pub repository: Arc<Repository>,
     options: Options,
-    permits: Arc<Semaphore>,
+    permits: Semaphore,
+    /// Turns at reading long or packed bodies: half of the cores, so that requests find the others free.
+    readers: Arc<Semaphore>,
 }
 
 impl Protocol {
     /// Gathers the parts.
     #[must_use]
     pub fn new(repository: Arc<Repository>, options: Options) -> Self {
-        let permits = Arc::new(Semaphore::new(options.calls_max));
-        Self { repository, options, permits }
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        let permits = Semaphore::new(options.calls_max);
+        Self { repository, options, permits, readers: Arc::new(Semaphore::new((cores / 2).max(1))) }
     }
 }
 
