@@ -24,7 +24,7 @@ pub const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// What a spans' queue does with one.
 pub const SPAN_OUTCOMES: [&str; 3] = ["exported", "dropped", "failed"];
 /// What the gauges of state count.
-pub const STATE_PARTS: [&str; 8] = [
+pub const STATE_PARTS: [&str; 9] = [
     "entities",
     "entity_events",
     "entity_bytes",
@@ -32,6 +32,7 @@ pub const STATE_PARTS: [&str; 8] = [
     "ledger_records",
     "ledger_bytes",
     "inference_queue",
+    "inference_raw_queue",
     "list_entries",
 ];
 

@@ -11,7 +11,7 @@ use crate::edge::http::parameters::respond;
 use crate::runtime::inference::raw::{Element, TensorFacts};
 use crate::runtime::slot::Model;
 
-/// What is really implemented; a test calls each.
+/// What is really implemented; `make oip-test` calls each.
 pub(super) const EXTENSIONS: [&str; 5] =
     ["binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics"];
 /// The protocol's name for ONNX models.
