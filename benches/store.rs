@@ -112,12 +112,13 @@ where
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let (cpu, started) = (cpu_micros(), Moment::now());
-    let all = Arc::new(parking_lot::Mutex::new(Histogram::<u64>::new(3).expect("a histogram")));
+    let all =
+        Arc::new(parking_lot::Mutex::new(Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("a histogram")));
     runtime.block_on(async {
         let start = |task| {
             let (one, all) = (one.clone(), Arc::clone(&all));
             fraudd::tasks::once("bench", async move {
-                let mut waits = Histogram::<u64>::new(3).expect("a histogram");
+                let mut waits = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("a histogram");
                 for number in (u64::from(task)..records).step_by(AT_ONCE.into()) {
                     let asked = Moment::now();
                     one(number).await;
