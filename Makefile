@@ -9,7 +9,7 @@ export ORT_DYLIB_PATH ?= $(CURDIR)/.deps/onnxruntime/libonnxruntime.so.1.28.0
 export ORT_DISABLE_TELEMETRY := 1
 ADDRESS ?= 127.0.0.1:8080
 
-.PHONY: help run build runtime python test format lint house unit doc deny bench bench-rest loadtest handbook converters model release clean
+.PHONY: help run build runtime python test crash-test format lint house unit doc deny bench bench-rest oip-test loadtest handbook converters model release clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ unit:
 	cargo test --locked --workspace --lib --bins --tests
 	python3 -m unittest discover --buffer -s loadtest
 
+crash-test: ## kill -9 under load, 20 times: nothing answered is lost or doubled.
+	FRAUDD_CRASH_ROUNDS=20 cargo test --locked --test store_crash
+
 doc:
 	cargo test --locked --doc
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
@@ -52,6 +55,10 @@ bench: runtime ## Benchmarks: rules, features and the REST path beside its peers
 
 loadtest: runtime ## Load, overload, kill -9 and durability, with a report; IMAGE=NAME tests a container, ARGS='--quick'.
 	@loadtest/loadtest.sh $(if $(IMAGE),--image $(IMAGE)) $(ARGS)
+
+oip-test: runtime ## Calls the inference protocol with tritonclient and KServe's client, pinned by hash.
+	cargo build --locked --bin fraudd
+	tests/oip/conformance.sh target/debug/fraudd
 
 model: build python ## Simulates, trains, packs and validates both shipped bundles.
 	models/training/build.sh

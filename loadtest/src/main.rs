@@ -45,6 +45,7 @@ const EXAMPLES: &str = "Examples:
 /// Sends transactions to a scoring service on this machine and measures what comes back.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own on the command line")]
 struct Args {
     /// Address of the service; loopback only
     #[arg(long, default_value = "127.0.0.1:8080")]
@@ -76,7 +77,7 @@ struct Args {
     /// The server's process, for its CPU time
     #[arg(long)]
     pid: Option<u32>,
-    /// Write each 200 answer as a line: transaction id, outcome, score, evaluated_at (tabs between)
+    /// Write each 200 answer as a line: transaction id, outcome, score, instant; tabs between
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Print one line of JSON, with a time line by the second

@@ -11,6 +11,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use super::histogram::Latencies;
+use super::inference::Inference;
 use super::process::Process;
 use crate::domain::{DecisionSource, DegradedReason, LabelKind, Outcome};
 
@@ -23,7 +24,7 @@ pub const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// What a spans' queue does with one.
 pub const SPAN_OUTCOMES: [&str; 3] = ["exported", "dropped", "failed"];
 /// What the gauges of state count.
-pub const STATE_PARTS: [&str; 8] = [
+pub const STATE_PARTS: [&str; 15] = [
     "entities",
     "entity_events",
     "entity_bytes",
@@ -31,8 +32,17 @@ pub const STATE_PARTS: [&str; 8] = [
     "ledger_records",
     "ledger_bytes",
     "inference_queue",
+    "inference_raw_queue",
     "list_entries",
+    "ledger_kept",
+    "ledger_index_bytes",
+    "ledger_disk_bytes",
+    "event_disk_bytes",
+    "restored_permille",
+    "ledger_waiting",
 ];
+/// What the store spends time on, in the order of the histogram's children.
+pub const STORE_CALLS: [&str; 2] = ["write", "sync"];
 
 /// Every metric of the process.
 pub struct Metrics {
@@ -50,8 +60,12 @@ pub struct Metrics {
     pub model_failures: Vec<IntCounter>,
     /// Rows scored by the model, warm-up and explanations included.
     pub model_rows: IntCounter,
+    /// Raw calls of the inference protocol.
+    pub inference: Inference,
     /// What goes on at the HTTP doors.
     pub http: Http,
+    /// What goes on at the store.
+    pub store: Store,
     /// Labels by kind.
     pub labels: Vec<IntCounter>,
     /// Labels by what became of them.
@@ -86,6 +100,28 @@ pub struct Http {
     pub fields_ignored: IntCounter,
 }
 
+/// What goes on at the store.
+pub struct Store {
+    /// Time of calls, by [`STORE_CALLS`].
+    pub latency: Shared<Latencies>,
+    /// Frames written.
+    pub frames: IntCounter,
+    /// Bytes written.
+    pub bytes: IntCounter,
+    /// Failures by operation.
+    pub failures: IntCounterVec,
+    /// Whether records cannot be written now.
+    pub failing: IntGauge,
+    /// Decisions that were not recorded in time.
+    pub not_recorded: IntCounter,
+    /// Records given up.
+    pub lost: IntCounter,
+    /// Segments let go, by log.
+    pub gone: IntCounterVec,
+    /// Bytes of torn tails that were cut.
+    pub cut: IntCounter,
+}
+
 type Hook = Box<dyn Fn(&Metrics) + Send + Sync>;
 
 /// The metrics of this process.
@@ -98,6 +134,12 @@ pub fn metrics() -> &'static Metrics {
 /// A collector that both the registry and we hold.
 #[derive(Debug)]
 pub struct Shared<C>(Arc<C>);
+
+impl<C> Shared<C> {
+    pub(super) fn new(collector: C) -> Self {
+        Self(Arc::new(collector))
+    }
+}
 
 impl<C> Clone for Shared<C> {
     fn clone(&self) -> Self {
@@ -127,12 +169,12 @@ impl Metrics {
     fn new() -> Self {
         let build = Builder { registry: Registry::new() };
         let reasons = DegradedReason::ALL.map(DegradedReason::name);
-        let latency = Shared(Arc::new(Latencies::new(
+        let latency = Shared::new(Latencies::new(
             "fraudd_decision_stage_seconds",
             "Where the time of a decision went; queue is the wait for an inference thread.",
             "stage",
             &STAGES,
-        )));
+        ));
         build.register(latency.clone());
         build.register(Process::new());
         Self {
@@ -152,7 +194,9 @@ impl Metrics {
                 &reasons,
             ),
             model_rows: build.counter("fraudd_model_rows_total", "Rows scored by models, explanations included."),
+            inference: Inference::new(&build),
             http: Http::new(&build),
+            store: Store::new(&build),
             labels: build.by_label(
                 "fraudd_labels_total",
                 "Labels received, by kind.",
@@ -226,6 +270,8 @@ impl Metrics {
         self.http.problems.with_label_values(&["internal"]);
         self.reloads.with_label_values(&["applied"]);
         self.rule_verdicts.with_label_values(&["none", "hit"]);
+        self.store.failures.with_label_values(&["write"]);
+        self.store.gone.with_label_values(&["ledger"]);
         let families = self.registry.gather();
         families.iter().map(|family| (family.name().to_owned(), family.help().to_owned())).collect()
     }
@@ -249,18 +295,46 @@ impl Http {
     }
 }
 
-struct Builder {
+impl Store {
+    fn new(build: &Builder) -> Self {
+        let latency = Shared(Arc::new(Latencies::new(
+            "fraudd_store_seconds",
+            "How long the store's calls to the operating system took.",
+            "call",
+            &STORE_CALLS,
+        )));
+        build.register(latency.clone());
+        Self {
+            latency,
+            frames: build.counter("fraudd_store_frames_total", "Transactions, labels and decisions written to disk."),
+            bytes: build.counter("fraudd_store_bytes_total", "Bytes written to disk."),
+            failures: build.counters(
+                "fraudd_store_failures_total",
+                "Failures of the disk, by operation.",
+                &["operation"],
+            ),
+            failing: build.gauge("fraudd_store_failing", "1 while decisions cannot be recorded: an alarm."),
+            not_recorded: build
+                .counter("fraudd_store_not_recorded_total", "Decisions not recorded in time: answered so, or refused."),
+            lost: build.counter("fraudd_store_lost_total", "Records given up because too many waited for the disk."),
+            gone: build.counters("fraudd_store_segments_gone_total", "Segments let go by retention, by log.", &["log"]),
+            cut: build.counter("fraudd_store_cut_bytes_total", "Bytes of torn journal ends cut at start."),
+        }
+    }
+}
+
+pub(super) struct Builder {
     registry: Registry,
 }
 
 const CONSTANT: &str = "names, labels and help are constants of this file, each registered once";
 
 impl Builder {
-    fn register(&self, collector: impl Collector + 'static) {
+    pub(super) fn register(&self, collector: impl Collector + 'static) {
         self.registry.register(Box::new(collector)).expect(CONSTANT);
     }
 
-    fn counter(&self, name: &str, help: &str) -> IntCounter {
+    pub(super) fn counter(&self, name: &str, help: &str) -> IntCounter {
         let counter = IntCounter::new(name, help).expect(CONSTANT);
         self.register(counter.clone());
         counter
@@ -273,7 +347,7 @@ impl Builder {
     }
 
     /// Builds a counter per value of one label.
-    fn by_label(&self, name: &str, help: &str, label: &str, values: &[&str]) -> Vec<IntCounter> {
+    pub(super) fn by_label(&self, name: &str, help: &str, label: &str, values: &[&str]) -> Vec<IntCounter> {
         let counters = self.counters(name, help, &[label]);
         values.iter().map(|value| counters.with_label_values(&[value])).collect()
     }

@@ -10,11 +10,13 @@
 
 pub mod events;
 pub mod histogram;
+pub mod inference;
 pub mod logs;
 pub mod metrics;
 pub mod otlp;
 pub mod process;
 pub mod rules;
+mod store;
 pub mod trace;
 
 pub use metrics::metrics;

@@ -1,6 +1,7 @@
 //! What the doors need, gathered by the roof.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -8,10 +9,12 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use super::auth::Access;
+use super::inference::Protocol;
 use crate::domain::Timestamp;
 use crate::edge::wire::{Contract, DecisionWriter, Mappings};
 use crate::runtime::clock::Clock;
 use crate::runtime::scorer::Scorer;
+use crate::runtime::store::ListsFile;
 use crate::telemetry::events::ReadinessChanged;
 
 /// Bounds of one request.
@@ -98,6 +101,8 @@ pub struct Service {
     pub access: Access,
     /// Bounds.
     pub limits: Limits,
+    /// The inference protocol, when it is served.
+    pub protocol: Option<Arc<Protocol>>,
     /// Lists the models.
     pub models: ModelsOf,
     /// Tells numbers of state.
@@ -108,6 +113,8 @@ pub struct Service {
     pub permits: Semaphore,
     /// Where the service stands.
     pub life: Life,
+    /// Where list entries of the API are kept; nowhere without a store.
+    pub lists_file: Option<ListsFile>,
 }
 
 /// The phase and its reason, changed by the roof and the server.
@@ -135,6 +142,11 @@ impl Life {
             self.was_started.store(true, Ordering::Release);
         }
         ReadinessChanged { ready: phase == Phase::Ready, reason }.emit();
+    }
+
+    /// Tells more of why the phase is what it is, without a line in the log.
+    pub fn tell(&self, reason: &str) {
+        reason.clone_into(&mut self.reason.lock());
     }
 
     /// Tells whether loading was attempted.
