@@ -16,8 +16,8 @@ mod report;
 mod schedule;
 mod timeline;
 
-use std::fs;
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -33,6 +33,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const BODY_LEN_MAX: usize = 64 * 1024;
 /// The most connections; as many as a service takes with its own default.
 const CONNECTIONS_MAX: usize = 4096;
+/// Bodies read beyond the schedule's, so that a run ends with its time and not with its bodies.
+const LINES_SPARE: usize = 1024;
 /// Open files beside the connections: standard streams, the poller, a record, what a library keeps.
 const FILES_APART: u64 = 32;
 
@@ -107,6 +109,28 @@ impl Args {
         }
         Ok(())
     }
+
+    /// The most bodies a run can use; an open loop's schedule says how many.
+    #[expect(clippy::cast_possible_truncation, reason = "both are bounded by `check`, which has let them pass")]
+    fn lines_max(&self) -> usize {
+        if self.rate > 0.0 { (self.rate * self.seconds).ceil() as usize + LINES_SPARE } else { usize::MAX }
+    }
+}
+
+/// Reads lines after the first `skip`, at most so many: a run of millions must not hold them all for each part.
+fn read_lines(mut from: impl BufRead, skip: usize, lines_max: usize) -> std::io::Result<String> {
+    let mut text = String::new();
+    for _ in 0..skip {
+        if from.skip_until(b'\n')? == 0 {
+            return Ok(text);
+        }
+    }
+    for _ in 0..lines_max {
+        if from.read_line(&mut text)? == 0 {
+            break;
+        }
+    }
+    Ok(text)
 }
 
 /// Raises the limit on open files as far as it goes.
@@ -136,8 +160,10 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     args.check()?;
     raise_open_files(args.connections)?;
-    let text = fs::read_to_string(&args.bodies).with_context(|| format!("reading {}", args.bodies.display()))?;
-    let bodies: Vec<&str> = text.lines().skip(args.skip).collect();
+    let file = File::open(&args.bodies).with_context(|| format!("opening {}", args.bodies.display()))?;
+    let text = read_lines(BufReader::with_capacity(1 << 20, file), args.skip, args.lines_max())
+        .with_context(|| format!("reading {}", args.bodies.display()))?;
+    let bodies: Vec<&str> = text.lines().collect();
     if bodies.is_empty() {
         bail!("{} has no lines after {}", args.bodies.display(), args.skip);
     }
@@ -162,6 +188,19 @@ mod tests {
         assert!(check_open_files(4096, 4096 + FILES_APART).is_ok());
         let error = check_open_files(4096, 4096).expect_err("too low").to_string();
         assert!(error.contains("4128 open files") && error.contains("ulimit -Hn"), "{error}");
+    }
+
+    #[test]
+    fn only_the_lines_of_the_run_are_read() {
+        let check = |skip, lines_max, expected: &str| {
+            assert_eq!(read_lines("a\nb\nc\nd".as_bytes(), skip, lines_max).expect("text"), expected);
+        };
+        check(0, usize::MAX, "a\nb\nc\nd");
+        check(1, 2, "b\nc\n");
+        check(3, 9, "d");
+        check(4, 9, "");
+        check(9, 9, "");
+        check(0, 0, "");
     }
 
     #[test]
