@@ -4,6 +4,7 @@ pub mod audit;
 pub mod config;
 pub mod features;
 pub mod model;
+pub mod probe;
 pub mod serve;
 pub mod simulate;
 
@@ -45,6 +46,8 @@ enum Command {
     Config(config::Args),
     /// Make a recorded decision again
     Audit(audit::Args),
+    /// Ask a running service whether it is ready; the health check of the container
+    Probe(probe::Args),
 }
 
 /// Runs the command line: 0 when all went well, 1 when a check said no, 2 when it could not be carried out.
@@ -57,6 +60,7 @@ pub fn run() -> ExitCode {
         Command::Model(args) => model::run(&args).map_err(Into::into),
         Command::Config(args) => config::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Probe(args) => probe::run(&args),
     };
     done.unwrap_or_else(|error: anyhow::Error| {
         // Nobody may be there to read it.
