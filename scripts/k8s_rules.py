@@ -117,7 +117,7 @@ def probes(objects):
             ports = {port["name"] for port in container["ports"]}
             for probe, path in [("startupProbe", "/startupz"), ("livenessProbe", "/livez"), ("readinessProbe", "/readyz")]:
                 asked = container.get(probe, {}).get("httpGet", {})
-                if asked.get("path") != path or asked.get("port") not in ports or f"`{path}`" not in page:
+                if asked.get("path") != path or asked.get("port") not in ports or f"{path}`" not in page:
                     yield f"{owner['metadata']['name']}: {probe} asks {path} at a named port"
 
 

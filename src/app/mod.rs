@@ -115,7 +115,7 @@ impl App {
             },
         );
         let vitals = vitals::Vitals::new(&entities, &ledger, &resident, &schemas);
-        vitals.export();
+        vitals.export(&settings);
         let service = Arc::new(Service {
             contract: contract(&settings),
             mappings: mappings(&settings)?,

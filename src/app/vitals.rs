@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::config::Settings;
 use crate::runtime::decisions::Ledger;
 use crate::runtime::entities::{Entities, Warmth};
 use crate::runtime::resident::Resident;
@@ -51,8 +52,18 @@ impl Vitals {
         ])
     }
 
-    /// Exports them with every scrape.
-    pub(super) fn export(&self) {
+    /// Exports them with every scrape, and once the bounds that the settings give them.
+    pub(super) fn export(&self, settings: &Settings) {
+        let bounds = [
+            ("entity_bytes", settings.entities.bytes_max),
+            ("labels_pending", Some(settings.entities.labels_pending_max)),
+            ("ledger_bytes", Some(settings.ledger.bytes_max)),
+            ("inference_queue", Some(settings.inference.queue_len_max.get())),
+        ];
+        for (part, bound) in bounds {
+            let Some(bound) = bound else { continue };
+            metrics().set_state_max(part, u64::try_from(bound).unwrap_or(u64::MAX));
+        }
         let vitals = self.clone();
         metrics().before_scrape(move |metrics| {
             for (part, value) in vitals.read() {

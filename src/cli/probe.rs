@@ -51,7 +51,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         None => format!("http://{}/readyz", reachable(args.layers.load()?.0.listen)),
     };
     let url = reqwest::Url::parse(&url).with_context(|| format!("{url}: not a URL"))?;
-    let (is_ready, told) = match ask(url.clone(), &args.timeout) {
+    let (is_ready, told) = match ask(url.clone(), args.timeout) {
         Ok(answer) => answer,
         Err(error) => (false, format!("no answer: {:#}", anyhow::Error::from(error))),
     };
@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn ask(url: reqwest::Url, timeout: &Span) -> reqwest::Result<(bool, String)> {
+fn ask(url: reqwest::Url, timeout: Span) -> reqwest::Result<(bool, String)> {
     // Whether the service itself is ready: no proxy and no other place may answer for it.
     let client = reqwest::blocking::Client::builder()
         .timeout(timeout.to_std())
@@ -104,7 +104,7 @@ mod tests {
                 stream.write_all(answer.as_bytes()).expect("answered");
             });
             let url = reqwest::Url::parse(&url).expect("a URL");
-            match ask(url, &Span::parse("10s").expect("a span")) {
+            match ask(url, Span::parse("10s").expect("a span")) {
                 Ok(answer) => answer,
                 Err(error) => (false, format!("error: {error}")),
             }
@@ -115,7 +115,8 @@ mod tests {
     fn only_200_is_ready() {
         let ready = probed("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}");
         assert_eq!(ready, (true, "200 OK {}".into()));
-        let unready = probed("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 7\r\nconnection: close\r\n\r\nloading");
+        let unready =
+            probed("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 7\r\nconnection: close\r\n\r\nloading");
         assert_eq!(unready, (false, "503 Service Unavailable loading".into()));
         let elsewhere = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
         assert!(!probed(elsewhere).0, "a redirect is no answer of this service");
@@ -127,7 +128,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}/readyz", listener.local_addr().expect("an address"));
         drop(listener);
-        assert!(ask(reqwest::Url::parse(&url).expect("a URL"), &Span::parse("10s").expect("a span")).is_err());
+        assert!(ask(reqwest::Url::parse(&url).expect("a URL"), Span::parse("10s").expect("a span")).is_err());
     }
 
     #[test]
