@@ -18,7 +18,7 @@ VERSIONS = ["1.32", "1.37"]
 # What the Prometheus operator defines; a schema of theirs is not part of Kubernetes.
 FOREIGN = {"ServiceMonitor", "PrometheusRule"}
 # What fraudd needs beside its two bounded stores: binary, library, sessions, buffers (docs/deploy.md).
-BESIDE_STORES_MIB = 100
+BESIDE_STORES_MIB = 160
 VOLUME_KINDS = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 
 
