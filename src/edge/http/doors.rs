@@ -25,9 +25,13 @@ const fn door(method: &'static str, path: &'static str, scope: Option<Scope>, su
     Door { method, path, scope, summary }
 }
 
+/// The busiest door, which has a way in of its own: [`super::frame`].
+pub const DECIDE: Door =
+    door("POST", "/v1/decisions", Some(Scope::Score), "Score one transaction and record the decision");
+
 /// Every door; the busiest first.
 pub const DOORS: [Door; 20] = [
-    door("POST", "/v1/decisions", Some(Scope::Score), "Score one transaction and record the decision"),
+    DECIDE,
     door("POST", "/v1/decisions:batch", Some(Scope::Score), "Score up to 1,000 transactions, answered in order"),
     door("POST", "/v1/decisions:dry-run", Some(Scope::Score), "Score without recording or changing anything"),
     door("GET", "/v1/decisions", Some(Scope::Read), "List decisions after a cursor"),

@@ -29,9 +29,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use tower_http::catch_panic::CatchPanicLayer;
 
 pub use auth::{Access, KeyFault, Keys, Scope};
 pub use server::serve;
@@ -61,9 +59,6 @@ pub fn router(service: Arc<Service>) -> Router {
         .route("/docs", get(openapi::page))
         .fallback(|| async { Problem::new(Code::UnknownRoute, "no such route: see /docs for those there are") })
         .method_not_allowed_fallback(doors::wrong_method)
-        .layer(CatchPanicLayer::custom(|_panic| {
-            Problem::new(Code::Internal, "the service failed on this request; it is logged").into_response()
-        }))
         .layer(from_fn_with_state(Arc::clone(&service), frame::frame))
         .with_state(service)
 }

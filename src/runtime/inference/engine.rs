@@ -1,8 +1,9 @@
 //! The inference engine: what the scorer asks, and what it answers within its deadline.
 //!
 //! [`Inference`] owns the threads of one model; dropping it lets them finish what waits and joins them.
-//! The question is queued when `score` is called, not when its future is first polled, so that rules can
-//! be evaluated meanwhile. Dropping the future is safe: the worker finds nobody listening.
+//! The question is queued when `score` is called; a sleeping thread is woken by the future's second poll,
+//! so that one wake-up serves everyone who asked meanwhile. Dropping the future is safe: the worker finds
+//! nobody listening.
 
 use std::future::Future;
 use std::io;
@@ -189,10 +190,16 @@ impl Inference {
             Err(ModelFailure::Failed(format!("tried {} values where rows have {}", cells.len(), self.width).into()))
         };
         let every = move |failure: ModelFailure| std::iter::repeat_n(Answer::Err(failure), rows).collect();
+        let queue = Arc::clone(&self.queue);
         async move {
             if let Err(failure) = pushed {
                 return every(failure);
             }
+            // Waking a thread costs as much as scoring a row. Whoever is ready to run on this worker asks
+            // first: one wake-up and one run then serve them all. Nothing is waited for: with nobody
+            // ready this is one look at the sockets.
+            tokio::task::yield_now().await;
+            queue.rouse();
             match tokio::time::timeout_at(deadline.instant().into(), answer).await {
                 Ok(Ok(answers)) => answers,
                 // The worker drops a late job, and with it the sender.

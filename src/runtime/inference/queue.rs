@@ -54,7 +54,8 @@ impl Queue {
         Self { line: Mutex::new(line), filled: Condvar::new(), emptied: Condvar::new(), len_max }
     }
 
-    /// Appends a job and wakes a worker, or hands the job back when the line is full or closed.
+    /// Appends a job, or hands it back when the line is full or closed. A worker that sleeps goes on
+    /// sleeping until [`Self::rouse`].
     pub(super) fn push(&self, job: Job) -> Result<(), Job> {
         let mut line = self.line.lock();
         // An empty line takes any job, so one that is larger than the bound is not refused for ever.
@@ -63,9 +64,12 @@ impl Queue {
         }
         line.rows += job.rows;
         line.jobs.push_back(job);
-        drop(line);
-        self.filled.notify_one();
         Ok(())
+    }
+
+    /// Wakes a worker, if one sleeps.
+    pub(super) fn rouse(&self) {
+        self.filled.notify_one();
     }
 
     /// Waits for jobs and moves as many as fit into `rows_max` rows, at least one. `false`: closed and empty.
