@@ -12,7 +12,7 @@ ADDRESS ?= 127.0.0.1:8080
 ENGINE ?= $(shell command -v podman || echo docker)
 IMAGE ?= localhost/fraudd:latest
 
-.PHONY: help run build runtime python test format lint unit doc deny operators image container-test cluster-test alerts-test k8s-test bench bench-rest handbook converters model release clean
+.PHONY: help run build runtime python test format lint unit doc deny operators image container-test cluster-test alerts-test k8s-test bench bench-rest oip-test handbook converters model release clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -73,6 +73,10 @@ image: ## Builds the image as localhost/fraudd, compiling inside; needs an image
 bench: runtime ## Benchmarks: rules, features and the REST path beside its peers.
 	cargo bench --locked
 	loadtest/bench.sh
+
+oip-test: runtime ## Calls the inference protocol with tritonclient and KServe's client, pinned by hash.
+	cargo build --locked --bin fraudd
+	tests/oip/conformance.sh target/debug/fraudd
 
 model: build python ## Simulates, trains, packs and validates both shipped bundles.
 	models/training/build.sh

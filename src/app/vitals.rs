@@ -34,7 +34,7 @@ impl Vitals {
     pub(super) fn read(&self) -> BTreeMap<&'static str, u64> {
         let entities = self.entities.stats();
         let ledger = self.ledger.stats();
-        let queued = self.resident.active.as_ref().map_or(0, |loaded| loaded.model.inference.stats().queue_len);
+        let inference = self.resident.active.as_ref().map(|loaded| loaded.model.inference.stats()).unwrap_or_default();
         let warm = self.schemas.iter().filter(|schema| self.entities.warmth(schema) == Warmth::Warm).count();
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         BTreeMap::from([
@@ -47,7 +47,8 @@ impl Vitals {
             ("ledger_records", number(ledger.records)),
             ("ledger_bytes", number(ledger.bytes)),
             ("ledger_evicted", ledger.evicted),
-            ("inference_queue", number(queued)),
+            ("inference_queue", number(inference.queue_len)),
+            ("inference_raw_queue", number(inference.raw_queue_len)),
             ("schemas_warm", number(warm)),
         ])
     }

@@ -14,6 +14,7 @@ mod decisions;
 pub mod doors;
 mod entities;
 mod frame;
+pub mod inference;
 mod labels;
 mod lists;
 mod openapi;
@@ -39,6 +40,7 @@ use crate::edge::problem::{Code, Problem};
 
 /// Builds the router over a service.
 pub fn router(service: Arc<Service>) -> Router {
+    let protocol = inference::router(&service);
     Router::new()
         .route("/v1/decisions", post(decisions::decide).get(decisions::feed))
         .route("/v1/decisions:batch", post(decisions::batch))
@@ -61,4 +63,5 @@ pub fn router(service: Arc<Service>) -> Router {
         .method_not_allowed_fallback(doors::wrong_method)
         .layer(from_fn_with_state(Arc::clone(&service), frame::frame))
         .with_state(service)
+        .merge(protocol)
 }
