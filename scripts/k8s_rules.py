@@ -135,14 +135,19 @@ def bounds(objects):
         spans = [int(number) for number in re.findall(r'^drain_(?:pause|grace) = "(\d+)s"', site, re.MULTILINE)]
         if len(spans) != 2 or sum(spans) + 10 > template["spec"]["terminationGracePeriodSeconds"]:
             yield f"{name}: terminationGracePeriodSeconds is drain_pause + drain_grace and 10 s, at least"
+        disk = re.search(r'^bytes_max = "(\w+)"', site, re.MULTILINE)
+        claims = [one["spec"]["resources"]["requests"]["storage"] for one in owner["spec"].get("volumeClaimTemplates", [])]
+        if not disk or not claims or 2 * mebibytes(disk[1]) > mebibytes(claims[0]):
+            yield f"{name}: the volume is twice state.bytes_max, at least"
         stores = [mebibytes(size) for size in re.findall(r'^memory_max = "(\w+)"', site, re.MULTILINE)]
         for container in template["spec"]["containers"]:
             resources = container.get("resources", {})
             limit, request = resources.get("limits", {}).get("memory"), resources.get("requests", {}).get("memory")
             if not (limit and request and resources["requests"].get("cpu") and resources["limits"].get("cpu")):
                 yield f"{name}: requests and limits for processor and memory"
-            elif len(stores) != 2 or sum(stores) + BESIDE_STORES_MIB > mebibytes(limit):
-                yield f"{name}: the memory limit is {BESIDE_STORES_MIB} MiB and both stores' memory_max, at least"
+            # Some 30 bytes of index for each kept decision of some 500 bytes.
+            elif len(stores) != 2 or sum(stores) + mebibytes(disk[1]) / 16 + BESIDE_STORES_MIB > mebibytes(limit):
+                yield f"{name}: the memory limit is {BESIDE_STORES_MIB} MiB, both memory_max and the index of state.bytes_max, at least"
 
 
 def disruption(objects):
@@ -187,6 +192,7 @@ FAULTS = [
     (lambda all: pod_of(all)["containers"][0]["readinessProbe"]["httpGet"].update(path="/ready"), "readinessProbe"),
     (lambda all: pod_of(all).update(terminationGracePeriodSeconds=25), "terminationGracePeriodSeconds"),
     (lambda all: pod_of(all)["containers"][0]["resources"]["limits"].update(memory="256Mi"), "memory limit"),
+    (lambda all: first(all, "StatefulSet")["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"].update(storage="1Gi"), "the volume"),
     (lambda all: pod_of(all)["containers"][0]["resources"].pop("limits"), "requests and limits"),
     (lambda all: first(all, "PodDisruptionBudget")["spec"].update(maxUnavailable=0), "PodDisruptionBudget"),
 ]

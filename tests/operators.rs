@@ -120,8 +120,11 @@ fn load(files: &[&str]) -> Settings {
 fn container_and_cluster_settings_load() {
     let image = load(&["config/container.toml"]);
     assert!(image.listen.ip().is_unspecified(), "a container is reached from outside");
+    let state = |settings: &Settings| settings.state.as_ref().map(|state| state.directory.clone());
+    assert_eq!(state(&image), Some(PathBuf::from("/var/lib/fraudd")), "state is on the volume");
     assert!(!image.allow_insecure, "and never open to everybody");
     let cluster = load(&["config/container.toml", "k8s/base/site.toml"]);
+    assert_eq!(state(&cluster), state(&image), "in the cluster too");
     assert_eq!(cluster.models.directory, image.models.directory);
     assert!(cluster.server.drain_pause > image.server.drain_pause, "endpoints need time to notice");
     assert!(!cluster.keys.is_empty(), "the local overlay has a key");

@@ -55,15 +55,21 @@ impl Vitals {
 
     /// Exports them with every scrape, and once the bounds that the settings give them.
     pub(super) fn export(&self, settings: &Settings) {
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        // With a store, memory only caches decisions: full is how it should be, and the disk has the bound.
+        let ledger = match &settings.state {
+            Some(store) => ("ledger_disk_bytes", Some(store.bytes_max)),
+            None => ("ledger_bytes", Some(number(settings.ledger.bytes_max))),
+        };
         let bounds = [
-            ("entity_bytes", settings.entities.bytes_max),
-            ("labels_pending", Some(settings.entities.labels_pending_max)),
-            ("ledger_bytes", Some(settings.ledger.bytes_max)),
-            ("inference_queue", Some(settings.inference.queue_len_max.get())),
+            ledger,
+            ("entity_bytes", settings.entities.bytes_max.map(number)),
+            ("labels_pending", Some(number(settings.entities.labels_pending_max))),
+            ("inference_queue", Some(number(settings.inference.queue_len_max.get()))),
         ];
         for (part, bound) in bounds {
             let Some(bound) = bound else { continue };
-            metrics().set_state_max(part, u64::try_from(bound).unwrap_or(u64::MAX));
+            metrics().set_state_max(part, bound);
         }
         let vitals = self.clone();
         metrics().before_scrape(move |metrics| {
