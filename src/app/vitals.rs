@@ -46,6 +46,13 @@ impl Vitals {
             ("ledger_records", number(ledger.records)),
             ("ledger_bytes", number(ledger.bytes)),
             ("ledger_evicted", ledger.evicted),
+            ("ledger_kept", number(ledger.kept)),
+            ("ledger_index_bytes", number(ledger.index_bytes)),
+            ("ledger_disk_bytes", ledger.disk_bytes),
+            ("event_disk_bytes", ledger.event_disk_bytes),
+            ("restored_permille", ledger.restored_permille),
+            ("ledger_waiting", number(ledger.waiting)),
+            ("store_failing", metrics().store.failing.get().unsigned_abs()),
             ("inference_queue", number(queued)),
             ("schemas_warm", number(warm)),
         ])

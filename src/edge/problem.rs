@@ -52,6 +52,8 @@ pub enum Code {
     Internal,
     Draining,
     NotReady,
+    NotRecorded,
+    Unreadable,
 }
 
 /// A code's row: its name, its status, and what it means.
@@ -73,7 +75,7 @@ const fn row(code: Code, name: &'static str, status: StatusCode, title: &'static
 
 impl Code {
     /// Every code, in the order of the enum.
-    pub const ALL: [Row; 30] = [
+    pub const ALL: [Row; 32] = [
         row(Self::MalformedJson, "malformed_json", StatusCode::BAD_REQUEST, "the body is not JSON"),
         row(Self::InvalidUtf8, "invalid_utf8", StatusCode::BAD_REQUEST, "the body is not UTF-8"),
         row(Self::NestingTooDeep, "nesting_too_deep", StatusCode::BAD_REQUEST, "the body nests too deep"),
@@ -139,6 +141,18 @@ impl Code {
         row(Self::Internal, "internal", StatusCode::INTERNAL_SERVER_ERROR, "the service failed"),
         row(Self::Draining, "draining", StatusCode::SERVICE_UNAVAILABLE, "the service is shutting down"),
         row(Self::NotReady, "not_ready", StatusCode::SERVICE_UNAVAILABLE, "the service cannot answer yet"),
+        row(
+            Self::NotRecorded,
+            "not_recorded",
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the disk does not take what must be recorded",
+        ),
+        row(
+            Self::Unreadable,
+            "unreadable",
+            StatusCode::SERVICE_UNAVAILABLE,
+            "what is recorded cannot be read from disk",
+        ),
     ];
 
     /// Returns the code's row.

@@ -12,3 +12,4 @@ pub mod resident;
 pub mod scorer;
 pub mod slot;
 pub mod standin;
+pub mod store;

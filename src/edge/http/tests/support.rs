@@ -53,6 +53,7 @@ pub(super) fn service(setup: Setup) -> Arc<Service> {
         vitals: Box::new(|| BTreeMap::from([("entities", 7)])),
         writer: DecisionWriter::default(),
         life: super::super::service::Life::default(),
+        lists_file: None,
     };
     service.life.enter(Phase::Ready, "test");
     Arc::new(service)
@@ -80,6 +81,7 @@ fn scorer(clock: Clock) -> Scorer {
         slot: Arc::new(Slot::new(release)),
         entities: Arc::new(entities),
         ledger: Arc::new(Ledger::new(decisions::Options::default())),
+        gate: Arc::new(crate::runtime::store::Gate::live()),
         clock,
         explanations: Budget::new(&explainer::Options::default(), Moment::now()),
     };
