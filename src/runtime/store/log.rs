@@ -25,6 +25,9 @@ use crate::domain::ReleaseFacts;
 use crate::runtime::decisions::Record;
 use crate::telemetry::events::{StoreIndexRebuilt, StoreTailCut};
 
+/// The longest file that is looked at for having been only begun.
+const STILLBORN_LEN_MAX: u64 = 64 << 10;
+
 /// One file of a log, open for reading.
 #[derive(Debug)]
 pub(super) struct Segment {
@@ -63,7 +66,8 @@ impl Segment {
         let mut index = self.index.write();
         let before = index.entries.len();
         add(&mut index);
-        let releases = index.entries[before..].iter().filter(|entry| entry.tag == Tag::Release);
+        let fresh = index.entries.get(before..).unwrap_or_default();
+        let releases = fresh.iter().filter(|entry| entry.tag == Tag::Release);
         self.places_of_releases.write().extend(releases.map(|entry| (entry.hash, entry.offset)));
         self.next.store(index.next(), Ordering::Release);
     }
@@ -248,12 +252,11 @@ impl Log {
 
 /// Tells whether a newest segment never had a frame: a torn header and nothing behind it.
 fn is_stillborn(path: &Path) -> bool {
-    let Ok(bytes) = fs::metadata(path).and_then(|metadata| {
-        // A file with frames is longer than a header; reading it whole would be in vain.
-        if metadata.len() > (HEADER_LEN as u64) << 10 { Ok(vec![1]) } else { fs::read(path) }
-    }) else {
+    // A file that is longer than this was written to; reading it whole would be in vain.
+    if fs::metadata(path).is_ok_and(|metadata| metadata.len() > STILLBORN_LEN_MAX) {
         return false;
-    };
+    }
+    let Ok(bytes) = fs::read(path) else { return false };
     let is_torn = bytes.len() < HEADER_LEN || bytes[..HEADER_LEN].iter().all(|byte| *byte == 0);
     let has_header_only = bytes.len() == HEADER_LEN;
     (is_torn && bytes.iter().skip(HEADER_LEN).all(|byte| *byte == 0)) || has_header_only && is_whole_header(&bytes)

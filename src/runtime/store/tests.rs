@@ -207,6 +207,17 @@ async fn a_torn_tail_is_cut() {
 }
 
 #[tokio::test]
+async fn a_long_unsealed_segment_is_kept() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let long = Options { segment_len_max: 1 << 20, ..options(directory.path()) };
+    open_with(long, 1, fs::File::sync_data).restored().decide_all(0..400).await;
+    let newest = segments(directory.path(), "ledger").pop().expect("a segment");
+    assert!(fs::metadata(&newest).expect("there").len() > 64 << 10);
+    fs::remove_file(segment::index_path(&newest)).expect("sealed");
+    assert_eq!(open(directory.path()).ledger.stats().kept, 400);
+}
+
+#[tokio::test]
 async fn a_segment_that_was_only_begun_is_removed() {
     let directory = tempfile::tempdir().expect("a directory");
     let newest = crashed(directory.path()).await;
@@ -254,7 +265,7 @@ async fn damage_before_whole_frames_refuses_the_start_and_repair_copies_the_rest
 #[tokio::test]
 async fn a_sealed_segment_that_is_short_or_missing_refuses_the_start() {
     let directory = tempfile::tempdir().expect("a directory");
-    open(directory.path()).restored().decide_all(0..100).await;
+    open(directory.path()).restored().decide_all(0..300).await;
     let paths = segments(directory.path(), "ledger");
     assert!(paths.len() > 3, "{paths:?}");
     let whole = fs::read(&paths[1]).expect("readable");
@@ -263,7 +274,7 @@ async fn a_sealed_segment_that_is_short_or_missing_refuses_the_start() {
     fs::remove_file(&paths[1]).expect("removed");
     assert!(refused(directory.path()).contains("damaged"));
     fs::write(&paths[1], &whole).expect("written");
-    assert_eq!(open(directory.path()).ledger.stats().kept, 100);
+    assert_eq!(open(directory.path()).ledger.stats().kept, 300);
 }
 
 #[tokio::test]
@@ -318,13 +329,13 @@ async fn one_process_and_one_version_at_a_time() {
 #[tokio::test]
 async fn retention_lets_files_and_index_entries_go() {
     let directory = tempfile::tempdir().expect("a directory");
-    let by_bytes = Options { bytes_max: 40 << 10, ..options(directory.path()) };
+    let by_bytes = Options { bytes_max: 20 << 10, ..options(directory.path()) };
     let first = open_with(by_bytes, 1, fs::File::sync_data).restored();
     first.decide_all(0..200).await;
     first.running.close();
     let stats = first.ledger.stats();
-    assert!(stats.kept < 100 && stats.kept as u64 + stats.evicted == 200, "{stats:?}");
-    assert!(stats.disk_bytes <= 80 << 10, "{stats:?}");
+    assert!(stats.kept < 120 && stats.kept as u64 + stats.evicted == 200, "{stats:?}");
+    assert!(stats.disk_bytes <= 37 << 10, "{stats:?}");
     assert!(first.ledger.find("t-0").await.expect("readable").is_none());
     assert!(first.ledger.find("t-199").await.expect("readable").is_some());
     assert!(matches!(first.ledger.reserve("t-0", 9), Reservation::Reserved(_)));
@@ -346,7 +357,7 @@ async fn retention_lets_files_and_index_entries_go() {
         third.entities.absorb(&transaction(&format!("later-{day}"), Timestamp::from_seconds(T0 + day * 20_000)));
     }
     third.running.close();
-    assert!(events > 2 && segments(directory.path(), "events").len() == 1);
+    assert!(events >= 2 && segments(directory.path(), "events").len() == 1);
 }
 
 static SYNC_FAILS: AtomicBool = AtomicBool::new(false);
@@ -378,5 +389,5 @@ async fn after_a_failed_sync_everything_is_written_to_a_new_file() {
     let again = open_with(disk, 1, fs::File::sync_data).restored();
     let mut feed = again.feed().await;
     feed.sort_by_key(|id| id[2..].parse::<i64>().expect("a number"));
-    assert_eq!(feed, ids(0..next));
+    assert!(feed == ids(0..next), "{} of {next} decisions are left", feed.len());
 }
