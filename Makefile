@@ -9,7 +9,7 @@ export ORT_DYLIB_PATH ?= $(CURDIR)/.deps/onnxruntime/libonnxruntime.so.1.28.0
 export ORT_DISABLE_TELEMETRY := 1
 ADDRESS ?= 127.0.0.1:8080
 
-.PHONY: help run build runtime python test format lint house unit doc deny bench bench-rest handbook converters model release clean
+.PHONY: help run build runtime python test crash-test format lint house unit doc deny bench bench-rest handbook converters model release clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ lint:
 
 unit:
 	cargo test --locked --workspace --lib --bins --tests
+
+crash-test: ## kill -9 under load, 20 times: nothing answered is lost or doubled.
+	FRAUDD_CRASH_ROUNDS=20 cargo test --locked --test store_crash
 
 doc:
 	cargo test --locked --doc

@@ -105,7 +105,7 @@ fn a_full_disk_answers_and_says_so_and_catches_up() {
 #[test]
 fn a_full_disk_refuses_when_told_so_and_the_id_stays_free() {
     let Some(disk) = Disk::nearly_full() else { return };
-    let service = start(&disk.state(), "refuse");
+    let mut service = start(&disk.state(), "refuse");
     let post = |number| service.post("/v1/decisions", &transaction(number)).expect("an answer");
     let full = (0..POSTS_MAX).find(|number| post(*number).0 != 200).expect("the disk fills up");
     let (status, problem) = post(full);
@@ -122,7 +122,7 @@ fn a_full_disk_refuses_when_told_so_and_the_id_stays_free() {
     assert_eq!(service.post("/v1/lists/deny/entries", entry).expect("an answer").0, 201);
     let expected: Vec<String> = (0..=full).map(|number| format!("t-{number}")).collect();
     assert_eq!(service.feed(), expected);
-    assert!(service.stop());
+    service.kill();
     let again = start(&disk.state(), "refuse");
     let (_, kept) = again.get("/v1/lists/deny/entries");
     assert_eq!(kept["entries"][0]["value"], "tok_1", "{kept}");

@@ -37,7 +37,7 @@ use crate::scoring::list::Lists;
 use crate::tasks::{self, OnExit, Shutdown};
 use crate::telemetry::events::{InsecureAccess, ReleaseLoaded, ServiceStarted};
 use crate::telemetry::{RuleCounters, otlp, trace};
-pub use replay::{ReplayReport, replay};
+pub use replay::{Alarms, ReplayOptions, ReplayReport, replay};
 use state::State;
 
 /// The schema that names the features when no bundle can be read.

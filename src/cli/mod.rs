@@ -4,8 +4,10 @@ pub mod audit;
 pub mod config;
 pub mod features;
 pub mod model;
+pub mod replay;
 pub mod serve;
 pub mod simulate;
+pub mod store;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -28,6 +30,8 @@ Examples:
   fraudd model validate models/card-fraud/1.0.0
   fraudd config check --config config/run.toml
   fraudd audit reproduce tx-1001
+  fraudd replay tx.jsonl --store replayed --labels labels.jsonl
+  fraudd store check state
 
 Each command has a --help of its own.";
 
@@ -45,6 +49,10 @@ enum Command {
     Config(config::Args),
     /// Make a recorded decision again
     Audit(audit::Args),
+    /// Score a history into a store of its own and measure the answers
+    Replay(replay::Args),
+    /// Check a store, or copy what is readable of a damaged one
+    Store(store::Args),
 }
 
 /// Runs the command line: 0 when all went well, 1 when a check said no, 2 when it could not be carried out.
@@ -57,6 +65,8 @@ pub fn run() -> ExitCode {
         Command::Model(args) => model::run(&args).map_err(Into::into),
         Command::Config(args) => config::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Replay(args) => replay::run(args),
+        Command::Store(args) => store::run(&args),
     };
     done.unwrap_or_else(|error: anyhow::Error| {
         // Nobody may be there to read it.

@@ -94,7 +94,7 @@ fn restoring() -> Box<dyn Fn(&crate::runtime::store::RestoreProgress) + Send> {
     let bar = indicatif::ProgressBar::new(1_000);
     let bar = style.map(|style| bar.clone().with_style(style)).unwrap_or(bar);
     Box::new(move |progress| {
-        bar.set_position((progress.share * 1_000.0) as u64);
+        bar.set_position(progress.permille());
         bar.set_message(format!("{:.0} events/s, about {} s left", progress.per_second, progress.left.as_secs() + 1));
         if progress.share >= 1.0 {
             bar.finish_and_clear();

@@ -151,19 +151,13 @@ impl Ledger {
         let mut part = self.shard_of(id_hash(key)).lock();
         let Part { entries, places } = &mut *part;
         match entries.get_mut(&key) {
-            None => match places.get(id_hash(key)).filter(|_| placed) {
-                Some(place) => Reservation::OnDisk(OnDisk(place)),
-                None => {
-                    entries.insert(key, Entry::Reserved { payload_hash, waiters: None });
-                    Reservation::Reserved(Ticket {
-                        ledger: self,
-                        key,
-                        event: Vec::new(),
-                        deferred: false,
-                        settled: false,
-                    })
+            None => {
+                if let Some(place) = places.get(id_hash(key)).filter(|_| placed) {
+                    return Reservation::OnDisk(OnDisk(place));
                 }
-            },
+                entries.insert(key, Entry::Reserved { payload_hash, waiters: None });
+                Reservation::Reserved(Ticket { ledger: self, key, event: Vec::new(), deferred: false, settled: false })
+            }
             Some(Entry::Decided(record)) if record.payload_hash == payload_hash => {
                 Reservation::Decided(Arc::clone(record))
             }
@@ -314,6 +308,7 @@ impl Ledger {
         self.give_up(key);
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "only low bits are used")]
     fn shard_of(&self, hash: u64) -> &Mutex<Part> {
         // The low bits of XXH3 are uniform; SHARDS is a power of two.
         &self.shards[(hash as usize) & (SHARDS - 1)]

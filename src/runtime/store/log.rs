@@ -337,13 +337,11 @@ fn read_index(path: &Path, header: &Header) -> Option<Index> {
 
 /// Reads a sealed segment's index file, or scans the segment when it is gone.
 fn load_index(path: &Path, header: &Header) -> Result<Index, Error> {
-    match read_index(path, header) {
-        Some(index) => Ok(index),
-        None => {
-            let bytes = fs::read(path).map_err(Error::io("read", path))?;
-            Ok(segment::scan(&bytes, header).index)
-        }
+    if let Some(index) = read_index(path, header) {
+        return Ok(index);
     }
+    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    Ok(segment::scan(&bytes, header).index)
 }
 
 /// Returns the entry of the first frame at or behind a sequence.

@@ -38,6 +38,15 @@ pub struct RestoreProgress {
     pub left: Duration,
 }
 
+impl RestoreProgress {
+    /// Returns the share in thousandths.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "a share is 0 to 1")]
+    pub fn permille(&self) -> u64 {
+        (self.share * 1_000.0) as u64
+    }
+}
+
 /// What restoring did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
