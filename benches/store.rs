@@ -24,14 +24,14 @@ use hdrhistogram::Histogram;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const AT_ONCE: u64 = 16;
+const AT_ONCE: u16 = 16;
 /// What the journal writes of one decision of this bench: event and record.
 const RECORD_LEN: usize = 900;
 
 fn transaction(number: u64) -> Transaction {
     let mut draft = Draft::new();
     draft.id(&format!("t-{number}"));
-    draft.occurred_at(Timestamp::from_micros(1_772_359_200_000_000 + number as i64));
+    draft.occurred_at(Timestamp::from_micros(1_772_359_200_000_000 + number.cast_signed()));
     draft.amount(1_250);
     draft.currency("EUR");
     for (field, text) in [
@@ -118,7 +118,7 @@ where
             let (one, all) = (one.clone(), Arc::clone(&all));
             fraudd::tasks::once("bench", async move {
                 let mut waits = Histogram::<u64>::new(3).expect("a histogram");
-                for number in (task..records).step_by(AT_ONCE as usize) {
+                for number in (u64::from(task)..records).step_by(AT_ONCE.into()) {
                     let asked = Moment::now();
                     one(number).await;
                     waits.saturating_record(Moment::now().micros_since(asked).into());
@@ -158,7 +158,7 @@ fn settling(ledger: Arc<Ledger>) -> impl Fn(u64) -> std::pin::Pin<Box<dyn Future
                 panic!("free")
             };
             ticket.observed(&record.transaction);
-            let settled = ticket.settle(record, Moment::now().after(Duration::from_secs(60))).await;
+            let settled = ticket.settle(record, Moment::now().after(Duration::from_mins(1))).await;
             assert!(matches!(settled, Settled::Kept(_)));
         })
     }
@@ -212,10 +212,11 @@ fn merge_store(records: u64) {
             // Made as for the journal, so that the making costs the same.
             let made = record(number, &release);
             let mut bytes = vec![0; RECORD_LEN];
-            let mut dice = made.payload_hash as u64;
+            let mut dice = made.payload_hash;
             for chunk in bytes.chunks_mut(16) {
                 dice = dice.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31);
-                chunk[0] = dice as u8;
+                let half = chunk.len() / 2;
+                chunk[..half].copy_from_slice(&dice.to_le_bytes()[..half]);
             }
             let (reply, answer) = tokio::sync::oneshot::channel();
             sender.send((number, bytes, reply)).expect("a writer");

@@ -293,7 +293,7 @@ mod tests {
         let mut index = Index::new(5);
         for number in 0..40_u64 {
             let mut payload = vec![Tag::Transaction as u8];
-            payload.extend_from_slice(&(number as i64).to_le_bytes());
+            payload.extend_from_slice(&number.cast_signed().to_le_bytes());
             payload.extend_from_slice(&(number * 7).to_le_bytes());
             index.add(&payload, 33);
         }

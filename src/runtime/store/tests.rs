@@ -47,7 +47,7 @@ impl Open {
         };
         self.entities.absorb(&record.transaction);
         ticket.observed(&record.transaction);
-        ticket.settle(record, Moment::now().after(Duration::from_secs(60))).await
+        ticket.settle(record, Moment::now().after(Duration::from_mins(1))).await
     }
 
     /// Decides `t-FROM` to `t-UNTIL`, each a second later.
@@ -78,6 +78,10 @@ fn is_unrecorded(record: &Record) -> bool {
 
 fn ids(numbers: std::ops::Range<i64>) -> Vec<String> {
     numbers.map(|number| format!("t-{number}")).collect()
+}
+
+fn len(feed: &[String]) -> i64 {
+    i64::try_from(feed.len()).expect("few")
 }
 
 fn segments(directory: &Path, log: &str) -> Vec<PathBuf> {
@@ -149,7 +153,7 @@ async fn events_that_come_while_restoring_are_in_state_afterwards() {
         let record = record_at(&id, 0, Timestamp::from_seconds(T0 + number));
         let Reservation::Reserved(mut ticket) = again.ledger.reserve(&id, record.payload_hash) else { panic!("{id}") };
         ticket.deferred(&record.transaction);
-        let settled = ticket.settle(record, Moment::now().after(Duration::from_secs(60))).await;
+        let settled = ticket.settle(record, Moment::now().after(Duration::from_mins(1))).await;
         assert!(matches!(settled, Settled::Kept(_)));
         assert!(!again.entities.knows(&id), "{id} overtook the replay");
     }
@@ -195,7 +199,7 @@ async fn a_torn_tail_is_cut() {
         let _ = fs::remove_file(segment::index_path(&newest));
         let again = open(directory.path()).restored();
         let feed = again.feed().await;
-        assert!(feed.len() < 100 && feed == ids(0..feed.len() as i64), "{torn}: {feed:?}");
+        assert!(feed.len() < 100 && feed == ids(0..len(&feed)), "{torn}: {feed:?}");
     }
     // Garbage and zeros behind the last frame, as a lost power leaves them.
     for tail in [vec![0; 5_000], vec![7; 300]] {
@@ -340,7 +344,7 @@ async fn retention_lets_files_and_index_entries_go() {
     assert!(first.ledger.find("t-199").await.expect("readable").is_some());
     assert!(matches!(first.ledger.reserve("t-0", 9), Reservation::Reserved(_)));
     let feed = first.feed().await;
-    assert_eq!(feed, ids(200 - feed.len() as i64..200));
+    assert_eq!(feed, ids(200 - len(&feed)..200));
     drop(first);
 
     // By receipt time: all of them are years old, so all but the last segment go.
