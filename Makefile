@@ -9,7 +9,7 @@ export ORT_DYLIB_PATH ?= $(CURDIR)/.deps/onnxruntime/libonnxruntime.so.1.28.0
 export ORT_DISABLE_TELEMETRY := 1
 ADDRESS ?= 127.0.0.1:8080
 
-.PHONY: help run build runtime python test crash-test format lint house unit doc deny bench bench-rest handbook converters model release clean
+.PHONY: help run build runtime python test crash-test format lint house unit doc deny bench bench-rest oip-test handbook converters model release clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -51,6 +51,10 @@ deny: ## Licences, bans and sources of every dependency.
 bench: runtime ## Benchmarks: rules, features and the REST path beside its peers.
 	cargo bench --locked
 	loadtest/bench.sh
+
+oip-test: runtime ## Calls the inference protocol with tritonclient and KServe's client, pinned by hash.
+	cargo build --locked --bin fraudd
+	tests/oip/conformance.sh target/debug/fraudd
 
 model: build python ## Simulates, trains, packs and validates both shipped bundles.
 	models/training/build.sh

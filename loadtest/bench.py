@@ -127,7 +127,10 @@ def simulate(path, count, customers):
     # A customer makes about two transactions a day, and the first day is whole.
     days = max(2, math.ceil(count / (1.9 * customers)))
     start = datetime.date.today() - datetime.timedelta(days=days + 1)
-    command = [RELEASE / "fraudd", "simulate", "--customers", customers, "--terminals", min(2 * customers, 200_000)]
+    terminals = min(2 * customers, 200_000)
+    # About sixty terminals in reach of a customer, however dense the map.
+    radius = min(5.0, math.sqrt(60 * 10_000 / (math.pi * terminals)))
+    command = [RELEASE / "fraudd", "simulate", "--customers", customers, "--terminals", terminals, "--radius", f"{radius:.2f}"]
     command += ["--days", days, "--start", start.isoformat(), "--seed", 7, "--out", "-"]
     found = 0
     with subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as simulator:

@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use crate::config::Settings;
 use crate::domain::{RateTable, Span, Timestamp, Transaction};
 use crate::edge::history::{Mapping, Reader, Report, backfill};
+use crate::edge::http::inference::Protocol;
 use crate::edge::http::{self, Access, ModelView, Phase, Service};
 use crate::edge::wire::{Contract, DecisionWriter, Mappings};
 use crate::runtime::clock::{Clock, Moment};
@@ -28,6 +29,7 @@ use crate::runtime::entities::Entities;
 use crate::runtime::explainer::Budget;
 use crate::runtime::release::gates;
 use crate::runtime::reload::{Reloader, Texts};
+use crate::runtime::repository::{self, Repository};
 use crate::runtime::resident::{Loaded, Resident};
 use crate::runtime::scorer::{self, Parts, Scorer};
 use crate::runtime::slot::{Release, Slot};
@@ -131,12 +133,15 @@ impl App {
         );
         let vitals = vitals::Vitals::new(&entities, &ledger, &resident, &schemas);
         vitals.export();
+        let repository = repository(&settings, resident)?;
+        let protocol = || Arc::new(Protocol::new(Arc::clone(&repository), settings.protocol.clone()));
         let service = Arc::new(Service {
             contract: contract(&settings),
             mappings: mappings(&settings)?,
             access,
             limits: settings.limits.clone(),
-            models: Box::new(move || resident.active.iter().chain(&resident.standby).map(view).collect()),
+            protocol: settings.protocol.enabled.then(protocol),
+            models: Box::new(move || repository.loaded().iter().map(view).collect()),
             vitals: Box::new(move || vitals.read()),
             writer: DecisionWriter::default(),
             permits: Semaphore::new(settings.limits.concurrency_max),
@@ -238,6 +243,16 @@ fn release(
         rates: Arc::new(settings.rates.clone()),
         rule_counters: Arc::new(RuleCounters::default()),
     })
+}
+
+fn repository(settings: &Settings, resident: Arc<Resident>) -> anyhow::Result<Arc<Repository>> {
+    let options = repository::Options {
+        models: settings.models.clone(),
+        inference: settings.inference,
+        limits: gates::Limits::default(),
+        executable: std::env::current_exe().context("tried to find the running executable")?,
+    };
+    Ok(Arc::new(Repository::new(options, resident)))
 }
 
 fn announce(release: &Release) {

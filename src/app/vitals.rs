@@ -33,7 +33,7 @@ impl Vitals {
     pub(super) fn read(&self) -> BTreeMap<&'static str, u64> {
         let entities = self.entities.stats();
         let ledger = self.ledger.stats();
-        let queued = self.resident.active.as_ref().map_or(0, |loaded| loaded.model.inference.stats().queue_len);
+        let inference = self.resident.active.as_ref().map(|loaded| loaded.model.inference.stats()).unwrap_or_default();
         let warm = self.schemas.iter().filter(|schema| self.entities.warmth(schema) == Warmth::Warm).count();
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         BTreeMap::from([
@@ -53,7 +53,8 @@ impl Vitals {
             ("restored_permille", ledger.restored_permille),
             ("ledger_waiting", number(ledger.waiting)),
             ("store_failing", metrics().store.failing.get().unsigned_abs()),
-            ("inference_queue", number(queued)),
+            ("inference_queue", number(inference.queue_len)),
+            ("inference_raw_queue", number(inference.raw_queue_len)),
             ("schemas_warm", number(warm)),
         ])
     }

@@ -12,6 +12,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use crate::domain::{Currency, RateTable, Span, TextField};
+use crate::edge::http::inference as protocol;
 use crate::edge::http::service::Limits;
 use crate::edge::http::{Keys, server};
 use crate::edge::wire::UnknownFields;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub model_grace: Span,
     /// How a model is run.
     pub inference: InferenceOptions,
+    /// How raw calls are served, if at all.
+    pub protocol: protocol::Options,
     /// How much entity state is kept.
     pub entities: entities::Options,
     /// How many decisions are kept.
@@ -102,6 +105,7 @@ impl Settings {
             models: models(reader),
             model_grace: reader.get("models.grace"),
             inference: inference(reader),
+            protocol: protocol(reader),
             entities: entities(reader),
             ledger: decisions::Options {
                 age_max: positive(reader, "ledger.age_max"),
@@ -206,6 +210,17 @@ fn inference(reader: &mut Reader) -> InferenceOptions {
         threads: count(reader, "inference.threads", 256),
         queue_len_max: count(reader, "inference.queue_len_max", 1_000_000),
         batch_len_max: count(reader, "inference.batch_len_max", 4_096),
+        raw_queue_len_max: count(reader, "inference.protocol_queue_len_max", 1_000_000),
+    }
+}
+
+fn protocol(reader: &mut Reader) -> protocol::Options {
+    protocol::Options {
+        enabled: reader.get("inference.protocol_enabled"),
+        body_len_max: reader.get::<Size>("inference.protocol_body_max").bytes(),
+        rows_max: count(reader, "inference.protocol_rows_max", 1_000_000).get(),
+        calls_max: count(reader, "inference.protocol_calls_max", 100_000).get(),
+        deadline: positive(reader, "inference.protocol_deadline").to_std(),
     }
 }
 

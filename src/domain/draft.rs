@@ -166,7 +166,7 @@ impl Draft {
         self.currency = Currency::parse(code);
         if self.currency.is_none() {
             self.fault(FieldErrorCode::InvalidValue, "currency", "expected an ISO 4217 code in capitals, such as EUR");
-            self.currency = Currency::parse("XXX");
+            self.currency = Some(Currency::NONE);
         }
     }
 

@@ -8,11 +8,15 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+const NO_CURRENCY: &[u8; 3] = b"XXX";
+
 /// An ISO 4217 currency that is in circulation or use today.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Currency([u8; 3]);
 
 impl Currency {
+    /// ISO 4217's own word for no currency: what a draft holds after a currency was refused.
+    pub const NONE: Self = Self(*NO_CURRENCY);
     /// The euro: the default base currency.
     pub const EUR: Self = Self(*b"EUR");
 
@@ -26,7 +30,7 @@ impl Currency {
     /// Returns the three-letter code.
     #[must_use]
     pub fn code(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or("XXX")
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
     /// Returns how many decimal digits the minor unit has (2 for EUR, 0 for JPY, 3 for BHD).

@@ -26,6 +26,7 @@ pub enum Code {
     NestingTooDeep,
     WrongShape,
     InvalidParameter,
+    InvalidTensor,
     UnknownMapping,
     Unauthenticated,
     Forbidden,
@@ -48,12 +49,18 @@ pub enum Code {
     ListRefused,
     /// The entry belongs to the lists file.
     ListEntryFromFile,
+    ModelInUse,
+    ModelRefused,
     TooManyRequests,
     Internal,
+    ModelFailed,
+    NotServed,
     Draining,
     NotReady,
     NotRecorded,
     Unreadable,
+    QueueFull,
+    DeadlineExceeded,
 }
 
 /// A code's row: its name, its status, and what it means.
@@ -75,12 +82,13 @@ const fn row(code: Code, name: &'static str, status: StatusCode, title: &'static
 
 impl Code {
     /// Every code, in the order of the enum.
-    pub const ALL: [Row; 32] = [
+    pub const ALL: [Row; 39] = [
         row(Self::MalformedJson, "malformed_json", StatusCode::BAD_REQUEST, "the body is not JSON"),
         row(Self::InvalidUtf8, "invalid_utf8", StatusCode::BAD_REQUEST, "the body is not UTF-8"),
         row(Self::NestingTooDeep, "nesting_too_deep", StatusCode::BAD_REQUEST, "the body nests too deep"),
         row(Self::WrongShape, "wrong_shape", StatusCode::BAD_REQUEST, "the body is not what this door takes"),
         row(Self::InvalidParameter, "invalid_parameter", StatusCode::BAD_REQUEST, "a parameter or header is wrong"),
+        row(Self::InvalidTensor, "invalid_tensor", StatusCode::BAD_REQUEST, "a tensor of the call is wrong"),
         row(Self::UnknownMapping, "unknown_mapping", StatusCode::BAD_REQUEST, "no mapping has this name"),
         row(Self::Unauthenticated, "unauthenticated", StatusCode::UNAUTHORIZED, "an API key is needed"),
         row(Self::Forbidden, "forbidden", StatusCode::FORBIDDEN, "the API key lacks the scope"),
@@ -137,8 +145,12 @@ impl Code {
             StatusCode::CONFLICT,
             "the entry belongs to the lists file",
         ),
+        row(Self::ModelInUse, "model_in_use", StatusCode::CONFLICT, "the model stays where it is"),
+        row(Self::ModelRefused, "model_refused", StatusCode::CONFLICT, "the bundle did not pass its gates"),
         row(Self::TooManyRequests, "too_many_requests", StatusCode::TOO_MANY_REQUESTS, "the service is at its limit"),
         row(Self::Internal, "internal", StatusCode::INTERNAL_SERVER_ERROR, "the service failed"),
+        row(Self::ModelFailed, "model_failed", StatusCode::INTERNAL_SERVER_ERROR, "the model failed"),
+        row(Self::NotServed, "not_served", StatusCode::NOT_IMPLEMENTED, "this part of the protocol is not served"),
         row(Self::Draining, "draining", StatusCode::SERVICE_UNAVAILABLE, "the service is shutting down"),
         row(Self::NotReady, "not_ready", StatusCode::SERVICE_UNAVAILABLE, "the service cannot answer yet"),
         row(
@@ -153,6 +165,8 @@ impl Code {
             StatusCode::SERVICE_UNAVAILABLE,
             "what is recorded cannot be read from disk",
         ),
+        row(Self::QueueFull, "queue_full", StatusCode::SERVICE_UNAVAILABLE, "the queue is full"),
+        row(Self::DeadlineExceeded, "deadline_exceeded", StatusCode::GATEWAY_TIMEOUT, "the call's deadline passed"),
     ];
 
     /// Returns the code's row.

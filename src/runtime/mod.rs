@@ -7,6 +7,7 @@ pub mod explainer;
 pub mod inference;
 pub mod release;
 pub mod reload;
+pub mod repository;
 pub mod reproduce;
 pub mod resident;
 pub mod scorer;

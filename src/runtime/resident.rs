@@ -61,7 +61,8 @@ impl Resident {
         let load = |name: &str, role| {
             let bundle = refused(name, read(&options.directory.join(name)))?;
             let schema = Arc::clone(&bundle.schema);
-            let model = if starts { refused(name, start(&bundle, role, inference, limits)) } else { None };
+            let checked = || check(&bundle, limits).and_then(|()| start(&bundle, role, inference));
+            let model = if starts { refused(name, checked()) } else { None };
             Some((schema, model.map(Arc::new)))
         };
         if let Some((schema, model)) = load(&options.active, "active") {
@@ -88,13 +89,18 @@ fn read(path: &Path) -> Result<Bundle, String> {
     Bundle::load(path).map_err(|error| error.to_string())
 }
 
-fn start(bundle: &Bundle, role: &'static str, inference: InferenceOptions, limits: &Limits) -> Result<Model, String> {
+fn check(bundle: &Bundle, limits: &Limits) -> Result<(), String> {
     let report = gates::quick(bundle, limits);
     let failures: Vec<String> =
         report.failures().map(|check| format!("gate {:?}: {}", check.gate, check.reason)).collect();
     if !failures.is_empty() {
         return Err(failures.join("; "));
     }
+    Ok(())
+}
+
+/// Starts a bundle that has passed its gates.
+pub(super) fn start(bundle: &Bundle, role: &'static str, inference: InferenceOptions) -> Result<Model, String> {
     let inference = Inference::start(bundle, inference).map_err(|error| error.to_string())?;
     Ok(Model {
         name: bundle.manifest.name.clone(),

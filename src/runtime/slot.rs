@@ -25,7 +25,7 @@ pub struct Model {
     pub version: String,
     /// The model file's sha256 in hex.
     pub sha256: String,
-    /// `active` or `standby`.
+    /// `active`, `standby` or `candidate`.
     pub role: &'static str,
     /// The bundle's score limits.
     pub thresholds: Thresholds,

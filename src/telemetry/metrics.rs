@@ -11,6 +11,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use super::histogram::Latencies;
+use super::inference::Inference;
 use super::process::Process;
 use crate::domain::{DecisionSource, DegradedReason, LabelKind, Outcome};
 
@@ -23,7 +24,7 @@ pub const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// What a spans' queue does with one.
 pub const SPAN_OUTCOMES: [&str; 3] = ["exported", "dropped", "failed"];
 /// What the gauges of state count.
-pub const STATE_PARTS: [&str; 14] = [
+pub const STATE_PARTS: [&str; 15] = [
     "entities",
     "entity_events",
     "entity_bytes",
@@ -31,6 +32,7 @@ pub const STATE_PARTS: [&str; 14] = [
     "ledger_records",
     "ledger_bytes",
     "inference_queue",
+    "inference_raw_queue",
     "list_entries",
     "ledger_kept",
     "ledger_index_bytes",
@@ -58,6 +60,8 @@ pub struct Metrics {
     pub model_failures: Vec<IntCounter>,
     /// Rows scored by the model, warm-up and explanations included.
     pub model_rows: IntCounter,
+    /// Raw calls of the inference protocol.
+    pub inference: Inference,
     /// What goes on at the HTTP doors.
     pub http: Http,
     /// What goes on at the store.
@@ -131,6 +135,12 @@ pub fn metrics() -> &'static Metrics {
 #[derive(Debug)]
 pub struct Shared<C>(Arc<C>);
 
+impl<C> Shared<C> {
+    pub(super) fn new(collector: C) -> Self {
+        Self(Arc::new(collector))
+    }
+}
+
 impl<C> Clone for Shared<C> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
@@ -159,12 +169,12 @@ impl Metrics {
     fn new() -> Self {
         let build = Builder { registry: Registry::new() };
         let reasons = DegradedReason::ALL.map(DegradedReason::name);
-        let latency = Shared(Arc::new(Latencies::new(
+        let latency = Shared::new(Latencies::new(
             "fraudd_decision_stage_seconds",
             "Where the time of a decision went; queue is the wait for an inference thread.",
             "stage",
             &STAGES,
-        )));
+        ));
         build.register(latency.clone());
         build.register(Process::new());
         Self {
@@ -184,6 +194,7 @@ impl Metrics {
                 &reasons,
             ),
             model_rows: build.counter("fraudd_model_rows_total", "Rows scored by models, explanations included."),
+            inference: Inference::new(&build),
             http: Http::new(&build),
             store: Store::new(&build),
             labels: build.by_label(
@@ -312,18 +323,18 @@ impl Store {
     }
 }
 
-struct Builder {
+pub(super) struct Builder {
     registry: Registry,
 }
 
 const CONSTANT: &str = "names, labels and help are constants of this file, each registered once";
 
 impl Builder {
-    fn register(&self, collector: impl Collector + 'static) {
+    pub(super) fn register(&self, collector: impl Collector + 'static) {
         self.registry.register(Box::new(collector)).expect(CONSTANT);
     }
 
-    fn counter(&self, name: &str, help: &str) -> IntCounter {
+    pub(super) fn counter(&self, name: &str, help: &str) -> IntCounter {
         let counter = IntCounter::new(name, help).expect(CONSTANT);
         self.register(counter.clone());
         counter
@@ -336,7 +347,7 @@ impl Builder {
     }
 
     /// Builds a counter per value of one label.
-    fn by_label(&self, name: &str, help: &str, label: &str, values: &[&str]) -> Vec<IntCounter> {
+    pub(super) fn by_label(&self, name: &str, help: &str, label: &str, values: &[&str]) -> Vec<IntCounter> {
         let counters = self.counters(name, help, &[label]);
         values.iter().map(|value| counters.with_label_values(&[value])).collect()
     }

@@ -10,6 +10,7 @@
 
 pub mod events;
 pub mod histogram;
+pub mod inference;
 pub mod logs;
 pub mod metrics;
 pub mod otlp;

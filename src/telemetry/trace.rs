@@ -23,6 +23,9 @@ pub struct TraceContext {
     pub sampled: bool,
 }
 
+/// How long a `traceparent` header of version 00 is.
+const HEADER_LEN: usize = 55;
+
 /// How many traces of 2^32 that begin here are sampled.
 static SAMPLED_OF_2_POW_32: AtomicU32 = AtomicU32::new(0);
 
@@ -48,6 +51,16 @@ impl TraceContext {
         Self { trace_id: TraceId(u128::from(high) << 64 | u128::from(low)), parent_id: None, span_id, sampled }
     }
 
+    /// Writes the `traceparent` header: version, trace, our span, flags.
+    #[must_use]
+    pub fn to_header(&self) -> [u8; HEADER_LEN] {
+        let mut header = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        write_hex(&mut header[3..35], &self.trace_id.0.to_be_bytes());
+        write_hex(&mut header[36..52], &self.span_id.to_be_bytes());
+        write_hex(&mut header[53..55], &[u8::from(self.sampled)]);
+        header
+    }
+
     /// Returns a fresh span id below this one.
     #[must_use]
     pub fn child_id(&self) -> u64 {
@@ -57,7 +70,15 @@ impl TraceContext {
 
 impl fmt::Display for TraceContext {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "00-{}-{:016x}-{:02x}", self.trace_id, self.span_id, u8::from(self.sampled))
+        out.write_str(std::str::from_utf8(&self.to_header()).unwrap_or_default())
+    }
+}
+
+fn write_hex(out: &mut [u8], bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
     }
 }
 

@@ -6,9 +6,9 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderValue, header};
+use compact_str::CompactString;
 use sha2::{Digest, Sha256};
 
 use crate::edge::problem::{Code, Problem};
@@ -52,7 +52,7 @@ impl Scope {
 /// One key.
 #[derive(Clone)]
 struct Key {
-    name: Arc<str>,
+    name: CompactString,
     scopes: u8,
     sha256: [u8; 32],
 }
@@ -181,16 +181,17 @@ impl Access {
     ///
     /// # Errors
     /// A problem that says what is missing.
-    pub fn admit(&self, headers: &HeaderMap, scope: Option<Scope>) -> Result<Arc<str>, Problem> {
+    pub fn admit(&self, headers: &HeaderMap, scope: Option<Scope>) -> Result<CompactString, Problem> {
+        const ANONYMOUS: CompactString = CompactString::const_new("anonymous");
         match self {
-            Self::Insecure => Ok("anonymous".into()),
-            Self::Loopback => from_this_machine(headers).map(|()| "local".into()),
-            Self::Keys(keys) => scope.map_or_else(|| Ok("anonymous".into()), |scope| with_key(keys, headers, scope)),
+            Self::Insecure => Ok(ANONYMOUS),
+            Self::Loopback => from_this_machine(headers).map(|()| CompactString::const_new("local")),
+            Self::Keys(keys) => scope.map_or(Ok(ANONYMOUS), |scope| with_key(keys, headers, scope)),
         }
     }
 }
 
-fn with_key(keys: &Keys, headers: &HeaderMap, scope: Scope) -> Result<Arc<str>, Problem> {
+fn with_key(keys: &Keys, headers: &HeaderMap, scope: Scope) -> Result<CompactString, Problem> {
     let challenge = |detail: &'static str| {
         let bearer = HeaderValue::from_static("Bearer realm=\"fraudd\"");
         Err(Problem::new(Code::Unauthenticated, detail).header(header::WWW_AUTHENTICATE, bearer))
@@ -202,7 +203,7 @@ fn with_key(keys: &Keys, headers: &HeaderMap, scope: Scope) -> Result<Arc<str>, 
     if key.scopes & scope.bit() == 0 {
         return Err(Problem::new(Code::Forbidden, format!("the API key lacks the scope {}", scope.name())));
     }
-    Ok(Arc::clone(&key.name))
+    Ok(key.name.clone())
 }
 
 fn secret(headers: &HeaderMap) -> Option<&[u8]> {

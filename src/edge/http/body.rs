@@ -6,9 +6,8 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 
-use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::body::{Bytes, HttpBody};
+use axum::http::{self, HeaderMap, HeaderValue, header};
 
 use super::service::Limits;
 use crate::edge::problem::{Code, Problem};
@@ -20,10 +19,20 @@ pub(super) enum Kind {
     Json,
     /// TOML or plain text.
     Text,
+    /// Anything, in any encoding: the door looks itself.
+    Any,
 }
 
 /// Reads a whole body of at most `len_max` bytes.
-pub(super) async fn read(request: Request, kind: Kind, len_max: usize, limits: &Limits) -> Result<Bytes, Problem> {
+pub(super) async fn read<B>(
+    request: http::Request<B>,
+    kind: Kind,
+    len_max: usize,
+    limits: &Limits,
+) -> Result<Bytes, Problem>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
     let (parts, body) = request.into_parts();
     let read = async {
         let refused = check_type(&parts.headers, kind).err();
@@ -40,7 +49,7 @@ pub(super) async fn read(request: Request, kind: Kind, len_max: usize, limits: &
 
 fn check_type(headers: &HeaderMap, kind: Kind) -> Result<(), Problem> {
     let encoding = headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes);
-    if encoding.is_some_and(|encoding| encoding != b"identity") {
+    if kind != Kind::Any && encoding.is_some_and(|encoding| encoding != b"identity") {
         return Err(Problem::new(Code::UnsupportedMediaType, "send the body without a content encoding"));
     }
     let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
@@ -51,11 +60,15 @@ fn check_type(headers: &HeaderMap, kind: Kind) -> Result<(), Problem> {
             let known: [&[u8]; 3] = [b"text/plain", b"application/toml", b"text/toml"];
             (known.iter().any(|known| essence.eq_ignore_ascii_case(known)), "send Content-Type: application/toml")
         }
+        Kind::Any => (true, ""),
     };
     if is_right { Ok(()) } else { Err(Problem::new(Code::UnsupportedMediaType, detail)) }
 }
 
-async fn collect(mut body: Body, headers: &HeaderMap, len_max: usize, limits: &Limits) -> Result<Bytes, Problem> {
+async fn collect<B>(mut body: B, headers: &HeaderMap, len_max: usize, limits: &Limits) -> Result<Bytes, Problem>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
     let too_large = || Problem::new(Code::BodyTooLarge, format!("the body is longer than {len_max} bytes: send less"));
     if body.size_hint().lower() > len_max as u64 {
         return Err(discard(body, headers, too_large(), limits).await);
@@ -80,7 +93,10 @@ async fn collect(mut body: Body, headers: &HeaderMap, len_max: usize, limits: &L
 }
 
 /// Reads the rest of a body away and returns the problem, which closes the connection when too much is left.
-async fn discard(mut body: Body, headers: &HeaderMap, problem: Problem, limits: &Limits) -> Problem {
+async fn discard<B>(mut body: B, headers: &HeaderMap, problem: Problem, limits: &Limits) -> Problem
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
     let bound = limits.discard_len_max as u64;
     let waits_for_a_word = headers.contains_key(header::EXPECT);
     if waits_for_a_word || body.size_hint().lower() > bound {
@@ -99,7 +115,10 @@ async fn discard(mut body: Body, headers: &HeaderMap, problem: Problem, limits: 
     }
 }
 
-async fn chunk(body: &mut Body) -> Result<Option<Bytes>, Problem> {
+async fn chunk<B>(body: &mut B) -> Result<Option<Bytes>, Problem>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
     loop {
         match poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
             None => return Ok(None),

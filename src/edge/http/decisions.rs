@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Uri, header};
+use axum::http::{self, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
@@ -52,22 +53,30 @@ struct Terms<'s> {
 }
 
 pub(super) async fn decide(State(service): State<Arc<Service>>, request: Request) -> Response {
-    respond(decide_one(&service, request).await)
+    let trace = trace_of(&request);
+    decide_one(&service, request, trace).await
 }
 
-async fn decide_one(service: &Service, request: Request) -> Result<Response, Problem> {
-    let terms = terms(service, &request)?;
-    let limits = &service.limits;
-    let bytes = body::read(request, Kind::Json, limits.body_len_max, limits).await?;
-    let scoring = take_in(service, &bytes, terms)?;
-    let mut out = Vec::with_capacity(DECISION_BYTES);
-    score_into(service, scoring, terms, &mut out).await?;
-    Ok(json(out))
+/// Answers one request for a decision, by whatever way it came in.
+pub(super) async fn decide_one<B>(service: &Service, request: http::Request<B>, trace: TraceContext) -> Response
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    let answered = async {
+        let terms = terms(service, &request, trace)?;
+        let limits = &service.limits;
+        let bytes = body::read(request, Kind::Json, limits.body_len_max, limits).await?;
+        let scoring = take_in(service, &bytes, terms)?;
+        let mut out = Vec::with_capacity(DECISION_BYTES);
+        score_into(service, scoring, terms, &mut out).await?;
+        Ok(json(out))
+    };
+    respond(answered.await)
 }
 
 pub(super) async fn dry_run(State(service): State<Arc<Service>>, request: Request) -> Response {
     let answered = async {
-        let terms = terms(&service, &request)?;
+        let terms = terms(&service, &request, trace_of(&request))?;
         let limits = &service.limits;
         let bytes = body::read(request, Kind::Json, limits.body_len_max, limits).await?;
         let record = service.scorer.dry_run(take_in(&service, &bytes, terms)?).await;
@@ -80,7 +89,7 @@ pub(super) async fn dry_run(State(service): State<Arc<Service>>, request: Reques
 
 pub(super) async fn batch(State(service): State<Arc<Service>>, request: Request) -> Response {
     let answered = async {
-        let terms = terms(&service, &request)?;
+        let terms = terms(&service, &request, trace_of(&request))?;
         let limits = &service.limits;
         let bytes = body::read(request, Kind::Json, limits.batch_body_len_max, limits).await?;
         let batch = Batch::read(&bytes, limits.batch_len_max)?;
@@ -146,7 +155,13 @@ async fn join_all<F: Future + Unpin>(mut running: Vec<F>) -> Vec<F::Output> {
     done.into_iter().flatten().collect()
 }
 
-fn terms<'s>(service: &'s Service, request: &Request) -> Result<Terms<'s>, Problem> {
+/// Returns the trace that the frame has taken or begun.
+fn trace_of(request: &Request) -> TraceContext {
+    let trace = request.extensions().get::<Caller>().map(|caller| caller.trace);
+    trace.unwrap_or_else(|| TraceContext::from_header(None))
+}
+
+fn terms<'s, B>(service: &'s Service, request: &http::Request<B>, trace: TraceContext) -> Result<Terms<'s>, Problem> {
     let arrived = Moment::now();
     let wishes: Wishes = match request.uri().query() {
         None => Wishes::default(),
@@ -155,8 +170,6 @@ fn terms<'s>(service: &'s Service, request: &Request) -> Result<Terms<'s>, Probl
     let headers = request.headers();
     let mapping = mapping(headers, wishes.mapping.as_deref(), &service.mappings)?;
     let budget = deadline(headers, service.limits.deadline)?;
-    let trace = request.extensions().get::<Caller>().map(|caller| caller.trace);
-    let trace = trace.unwrap_or_else(|| TraceContext::from_header(None));
     Ok(Terms { mapping, explain: wishes.explain, trace, arrived, budget })
 }
 

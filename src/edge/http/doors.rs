@@ -25,9 +25,13 @@ const fn door(method: &'static str, path: &'static str, scope: Option<Scope>, su
     Door { method, path, scope, summary }
 }
 
+/// The busiest door, which has a way in of its own: `frame`.
+pub const DECIDE: Door =
+    door("POST", "/v1/decisions", Some(Scope::Score), "Score one transaction and record the decision");
+
 /// Every door; the busiest first.
 pub const DOORS: [Door; 20] = [
-    door("POST", "/v1/decisions", Some(Scope::Score), "Score one transaction and record the decision"),
+    DECIDE,
     door("POST", "/v1/decisions:batch", Some(Scope::Score), "Score up to 1,000 transactions, answered in order"),
     door("POST", "/v1/decisions:dry-run", Some(Scope::Score), "Score without recording or changing anything"),
     door("GET", "/v1/decisions", Some(Scope::Read), "List decisions after a cursor"),
@@ -49,17 +53,22 @@ pub const DOORS: [Door; 20] = [
     door("GET", "/docs", None, "Show this description as a page"),
 ];
 
+/// Returns every door, those of the inference protocol last.
+pub fn all() -> impl Iterator<Item = &'static Door> {
+    DOORS.iter().chain(&super::inference::doors::DOORS)
+}
+
 /// Finds a door; `HEAD` goes through the one of `GET`.
 #[must_use]
 pub fn find(method: &Method, path: &str) -> Option<&'static Door> {
     let method = if method == Method::HEAD { "GET" } else { method.as_str() };
-    DOORS.iter().find(|door| door.method == method && door.path == path)
+    all().find(|door| door.method == method && door.path == path)
 }
 
 /// Answers a method that a route does not have: `OPTIONS` with what it has, the rest with a problem.
 pub(super) async fn wrong_method(request: Request) -> Response {
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let mut methods: Vec<&str> = DOORS.iter().filter(|door| door.path == path).map(|door| door.method).collect();
+    let mut methods: Vec<&str> = all().filter(|door| door.path == path).map(|door| door.method).collect();
     if methods.contains(&"GET") {
         methods.push("HEAD");
     }

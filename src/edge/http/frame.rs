@@ -1,14 +1,24 @@
 //! What every request passes, whatever its door: trace, access, limit, and the count of what came out.
+//!
+//! ```text
+//! most doors     router ── frame ── door          axum finds the door and boxes what lies between
+//! POST decisions ───────── decide ── door         the busiest one: the same passage without the boxes
+//! ```
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{self, HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use compact_str::CompactString;
+use futures_util::FutureExt;
 use tokio::sync::SemaphorePermit;
 
-use super::doors::{self, Door};
+use super::decisions;
+use super::doors::{self, DECIDE, Door};
 use super::service::{Phase, Service};
 use crate::edge::problem::{Code, Problem};
 use crate::telemetry::events::{RequestRefused, RequestServed};
@@ -24,7 +34,7 @@ pub(super) struct Caller {
     /// The trace it belongs to.
     pub(super) trace: TraceContext,
     /// The name of its key.
-    pub(super) name: Arc<str>,
+    pub(super) name: CompactString,
 }
 
 /// Counts a request that is being served, also when it is given up.
@@ -43,47 +53,90 @@ impl Drop for InFlight {
     }
 }
 
+/// A request between its entry and its answer.
+struct Passage {
+    _in_flight: InFlight,
+    trace: TraceContext,
+    request_id: Option<HeaderValue>,
+}
+
+impl Passage {
+    fn begin(headers: &HeaderMap) -> Self {
+        let trace = TraceContext::from_header(headers.get(TRACEPARENT).map(HeaderValue::as_bytes));
+        let request_id = headers.get(REQUEST_ID).filter(|id| id.len() <= REQUEST_ID_LEN_MAX).cloned();
+        Self { _in_flight: InFlight::begin(), trace, request_id }
+    }
+
+    fn end(self, service: &Service, mut response: Response) -> Response {
+        let headers = response.headers_mut();
+        if let Ok(value) = HeaderValue::from_bytes(&self.trace.to_header()) {
+            headers.insert(TRACEPARENT, value);
+        }
+        if let Some(id) = self.request_id {
+            headers.insert(REQUEST_ID, id);
+        }
+        if service.life.phase() == Phase::Leaving {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        RequestServed { status: response.status().as_u16() }.emit();
+        if let Some(code) = response.extensions().get::<Code>() {
+            RequestRefused { code: code.name(), trace_id: self.trace.trace_id }.emit();
+        }
+        response
+    }
+}
+
 pub(super) async fn frame(State(service): State<Arc<Service>>, mut request: Request, next: Next) -> Response {
-    let _in_flight = InFlight::begin();
-    let headers = request.headers();
-    let trace = TraceContext::from_header(headers.get(TRACEPARENT).map(HeaderValue::as_bytes));
-    let request_id = headers.get(REQUEST_ID).filter(|id| id.len() <= REQUEST_ID_LEN_MAX).cloned();
+    let passage = Passage::begin(request.headers());
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let door = path.and_then(|path| doors::find(request.method(), path));
-    let mut response = match admit(&service, &request, door) {
+    let response = match admit(&service, request.headers(), door) {
         Err(problem) => problem.into_response(),
         Ok((name, _permit)) => {
-            request.extensions_mut().insert(Caller { trace, name });
-            next.run(request).await
+            request.extensions_mut().insert(Caller { trace: passage.trace, name });
+            unpanicked(next.run(request)).await
         }
     };
-    let headers = response.headers_mut();
-    if let Ok(value) = HeaderValue::from_str(&trace.to_string()) {
-        headers.insert(TRACEPARENT, value);
-    }
-    if let Some(id) = request_id {
-        headers.insert(REQUEST_ID, id);
-    }
-    if service.life.phase() == Phase::Leaving {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    RequestServed { status: response.status().as_u16() }.emit();
-    if let Some(code) = response.extensions().get::<Code>() {
-        RequestRefused { code: code.name(), trace_id: trace.trace_id }.emit();
-    }
-    response
+    passage.end(&service, response)
+}
+
+/// Tells whether a request is for the door that has its own way in.
+pub(super) fn is_for_decide<B>(request: &http::Request<B>) -> bool {
+    request.uri().path() == DECIDE.path && request.method() == Method::POST
+}
+
+/// Takes a request straight to `POST /v1/decisions`.
+pub(super) async fn decide<B>(service: &Service, request: http::Request<B>) -> Response
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    let passage = Passage::begin(request.headers());
+    let response = match admit(service, request.headers(), Some(&DECIDE)) {
+        Err(problem) => problem.into_response(),
+        Ok((_, _permit)) => unpanicked(decisions::decide_one(service, request, passage.trace)).await,
+    };
+    passage.end(service, response)
+}
+
+/// Waits for an answer; a panic on the way there is one, too, and the connection lives on. The panic's
+/// words are logged by the hook, not told.
+pub(super) async fn unpanicked(answering: impl Future<Output = Response>) -> Response {
+    let answered = AssertUnwindSafe(answering).catch_unwind().await;
+    answered.unwrap_or_else(|_panic| {
+        Problem::new(Code::Internal, "the service failed on this request; it is logged").into_response()
+    })
 }
 
 /// Checks who asks and whether there is room. Doors without a scope have room always: an operator must
 /// see a service that is at its limit.
 fn admit<'s>(
     service: &'s Service,
-    request: &Request,
+    headers: &HeaderMap,
     door: Option<&Door>,
-) -> Result<(Arc<str>, Option<SemaphorePermit<'s>>), Problem> {
+) -> Result<(CompactString, Option<SemaphorePermit<'s>>), Problem> {
     let scope = door.and_then(|door| door.scope);
     let is_probe = door.is_some_and(|door| door.path.ends_with('z'));
-    let name = if is_probe { "probe".into() } else { service.access.admit(request.headers(), scope)? };
+    let name = if is_probe { CompactString::const_new("probe") } else { service.access.admit(headers, scope)? };
     if scope.is_none() {
         return Ok((name, None));
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use compact_str::CompactString;
 use serde::Deserialize;
 
 use super::body::{self, Kind};
@@ -109,8 +110,8 @@ fn list(named: Named<String>) -> Result<ListKind, Problem> {
     ListKind::parse(&path(named)?).ok_or_else(unknown)
 }
 
-fn caller(request: &Request) -> Arc<str> {
-    request.extensions().get::<Caller>().map_or_else(|| "anonymous".into(), |caller| Arc::clone(&caller.name))
+fn caller(request: &Request) -> CompactString {
+    request.extensions().get::<Caller>().map_or(CompactString::const_new("anonymous"), |caller| caller.name.clone())
 }
 
 fn refused(error: Error) -> Problem {

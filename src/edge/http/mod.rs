@@ -14,6 +14,7 @@ mod decisions;
 pub mod doors;
 mod entities;
 mod frame;
+pub mod inference;
 mod labels;
 mod lists;
 mod openapi;
@@ -29,9 +30,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use tower_http::catch_panic::CatchPanicLayer;
 
 pub use auth::{Access, KeyFault, Keys, Scope};
 pub use server::serve;
@@ -41,6 +40,7 @@ use crate::edge::problem::{Code, Problem};
 
 /// Builds the router over a service.
 pub fn router(service: Arc<Service>) -> Router {
+    let protocol = inference::router(&service);
     Router::new()
         .route("/v1/decisions", post(decisions::decide).get(decisions::feed))
         .route("/v1/decisions:batch", post(decisions::batch))
@@ -61,9 +61,7 @@ pub fn router(service: Arc<Service>) -> Router {
         .route("/docs", get(openapi::page))
         .fallback(|| async { Problem::new(Code::UnknownRoute, "no such route: see /docs for those there are") })
         .method_not_allowed_fallback(doors::wrong_method)
-        .layer(CatchPanicLayer::custom(|_panic| {
-            Problem::new(Code::Internal, "the service failed on this request; it is logged").into_response()
-        }))
         .layer(from_fn_with_state(Arc::clone(&service), frame::frame))
         .with_state(service)
+        .merge(protocol)
 }

@@ -6,17 +6,24 @@
 //! No more connections than configured are open at once; further ones wait in the kernel's queue. A
 //! connection that sends no whole header in time is closed, which also ends idle ones.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use axum::response::Response;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower::ServiceExt;
 
+use super::frame;
 use super::service::{Phase, Service};
 use crate::tasks::{self, Shutdown};
 use crate::telemetry::events::{DrainEnded, DrainStarted};
@@ -50,6 +57,7 @@ impl Default for Options {
 pub async fn serve(listener: TcpListener, router: Router, service: Arc<Service>, shutdown: Shutdown, options: Options) {
     let server = Server {
         router,
+        service: Arc::clone(&service),
         connections: GracefulShutdown::new(),
         permits: Arc::new(Semaphore::new(options.connections_max)),
         header_timeout: options.header_timeout,
@@ -66,8 +74,24 @@ pub async fn serve(listener: TcpListener, router: Router, service: Arc<Service>,
     DrainEnded { cut }.emit();
 }
 
+/// What a connection's requests enter by. One for each connection, so that its count is not fought over.
+struct Entrance {
+    router: Router,
+    service: Arc<Service>,
+}
+
+impl Entrance {
+    async fn enter(&self, request: Request<Incoming>) -> Result<Response, Infallible> {
+        if frame::is_for_decide(&request) {
+            return Ok(frame::decide(&self.service, request).await);
+        }
+        self.router.clone().oneshot(request.map(Body::new)).await
+    }
+}
+
 struct Server {
     router: Router,
+    service: Arc<Service>,
     connections: GracefulShutdown,
     permits: Arc<Semaphore>,
     header_timeout: Duration,
@@ -101,7 +125,11 @@ impl Server {
     fn connect(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
         // Answers are small and written whole: waiting for more to send would only delay them.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(self.router.clone());
+        let entrance = Arc::new(Entrance { router: self.router.clone(), service: Arc::clone(&self.service) });
+        let service = service_fn(move |request| {
+            let entrance = Arc::clone(&entrance);
+            async move { entrance.enter(request).await }
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.header_timeout)

@@ -1,6 +1,7 @@
 //! What the doors need, gathered by the roof.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use super::auth::Access;
+use super::inference::Protocol;
 use crate::domain::Timestamp;
 use crate::edge::wire::{Contract, DecisionWriter, Mappings};
 use crate::runtime::clock::Clock;
@@ -99,6 +101,8 @@ pub struct Service {
     pub access: Access,
     /// Bounds.
     pub limits: Limits,
+    /// The inference protocol, when it is served.
+    pub protocol: Option<Arc<Protocol>>,
     /// Lists the models.
     pub models: ModelsOf,
     /// Tells numbers of state.

@@ -18,7 +18,7 @@ use super::place::{Group, Place, place};
 use super::reject::{Reject, pointer, pointer_to_name};
 use super::strict::{self, Skip};
 use crate::domain::transaction::Attribute;
-use crate::domain::{Draft, FieldErrorCode, Timestamp, card_number};
+use crate::domain::{Currency, Draft, FieldErrorCode, Timestamp, card_number};
 
 /// What was read: the draft, and how many unknown fields were passed over.
 #[derive(Debug)]
@@ -114,7 +114,7 @@ impl Reader {
             Place::Id => self.draft.id("?"),
             Place::OccurredAt => self.draft.occurred_at(Timestamp::MIN),
             Place::Amount => self.draft.amount(0),
-            Place::Currency => self.draft.currency("XXX"),
+            Place::Currency => self.draft.currency(Currency::NONE.code()),
             Place::Latitude => self.draft.latitude(0.0),
             Place::Longitude => self.draft.longitude(0.0),
             Place::Text(_) | Place::Object(_) | Place::Attributes => {}

@@ -15,7 +15,7 @@ use crate::scoring::window::{AsOf, Inserted, LabelMark, Log, Panes, Seen};
 const SHARE_QUARTERS: usize = 3;
 
 /// Inserts between two looks at the next few slots, where no entity is new.
-const SWEEP_EACH: u64 = 8;
+const SWEEP_EACH: u64 = 32;
 
 /// What is known of one entity.
 #[derive(Clone, Debug, PartialEq)]

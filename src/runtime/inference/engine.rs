@@ -1,8 +1,9 @@
 //! The inference engine: what the scorer asks, and what it answers within its deadline.
 //!
 //! [`Inference`] owns the threads of one model; dropping it lets them finish what waits and joins them.
-//! The question is queued when `score` is called, not when its future is first polled, so that rules can
-//! be evaluated meanwhile. Dropping the future is safe: the worker finds nobody listening.
+//! The question is queued when `score` is called; a sleeping thread is woken by the future's second poll,
+//! so that one wake-up serves everyone who asked meanwhile. Dropping the future is safe: the worker finds
+//! nobody listening.
 
 use std::future::Future;
 use std::io;
@@ -17,7 +18,9 @@ use tokio::sync::oneshot;
 
 use super::library;
 use super::queue::{Answer, Answers, Job, Queue};
+use super::raw::{RawAnswer, RawJob, Signature};
 use super::session::{self, Session};
+use super::tally::Tally;
 use super::worker::Worker;
 use crate::domain::Score;
 use crate::runtime::clock::Moment;
@@ -36,12 +39,19 @@ pub struct InferenceOptions {
     pub queue_len_max: NonZeroUsize,
     /// Rows that one run takes at most.
     pub batch_len_max: NonZeroUsize,
+    /// Rows of raw calls that may wait, in a line of their own; further ones are refused.
+    pub raw_queue_len_max: NonZeroUsize,
 }
 
 impl Default for InferenceOptions {
     fn default() -> Self {
         let bound = |number| NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN);
-        Self { threads: bound(1), queue_len_max: bound(1024), batch_len_max: bound(64) }
+        Self {
+            threads: bound(1),
+            queue_len_max: bound(1024),
+            batch_len_max: bound(64),
+            raw_queue_len_max: bound(16_384),
+        }
     }
 }
 
@@ -84,6 +94,8 @@ pub enum ModelFailure {
 pub struct Stats {
     /// Rows waiting now.
     pub queue_len: usize,
+    /// Rows of raw calls waiting now.
+    pub raw_queue_len: usize,
     /// Runs that succeeded.
     pub runs_total: u64,
     /// Rows scored in them.
@@ -108,6 +120,8 @@ pub struct Inference {
     counters: Arc<Counters>,
     threads: Vec<JoinHandle<()>>,
     width: usize,
+    signature: Signature,
+    tally: Tally,
 }
 
 impl Inference {
@@ -126,11 +140,19 @@ impl Inference {
     ///
     /// # Errors
     /// The operating system's, when no thread can be had.
-    pub fn with_sessions(sessions: Vec<Session>, options: InferenceOptions) -> io::Result<Self> {
-        let queue = Arc::new(Queue::new(options.queue_len_max.get(), sessions.len()));
+    pub fn with_sessions(mut sessions: Vec<Session>, options: InferenceOptions) -> io::Result<Self> {
+        for session in &mut sessions {
+            if let Err(reason) = session.prepare_raw() {
+                tracing::warn!(reason, "the model takes no raw calls");
+            }
+        }
+        let (len_max, raw_len_max) = (options.queue_len_max.get(), options.raw_queue_len_max.get());
+        let queue = Arc::new(Queue::new(len_max, raw_len_max, sessions.len()));
         let counters = Arc::new(Counters::default());
         let width = sessions.first().map_or(0, Session::width);
-        let mut engine = Self { queue, counters, threads: Vec::with_capacity(sessions.len()), width };
+        let signature = sessions.first().map(Session::signature).cloned().unwrap_or_default();
+        let (threads, tally) = (Vec::with_capacity(sessions.len()), Tally::default());
+        let mut engine = Self { queue, counters, threads, width, signature, tally };
         for session in sessions {
             let worker = Worker {
                 session,
@@ -167,11 +189,52 @@ impl Inference {
         async move { asked.await.into_vec() }
     }
 
+    /// Asks for every float output of many rows (row-major, in input order), now; the future waits until `deadline`.
+    ///
+    /// # Errors
+    /// The future's: [`ModelFailure`]; a number that is not finite is no failure here.
+    pub fn call(
+        &self,
+        cells: Vec<f64>,
+        deadline: Moment,
+    ) -> impl Future<Output = Result<RawAnswer, ModelFailure>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        let rows = cells.len() / self.width.max(1);
+        let pushed = if rows > 0 && rows * self.width == cells.len() {
+            let asked_at = Moment::now();
+            let job = RawJob { cells, rows_left: rows, asked_at, deadline, answer: RawAnswer::default(), reply };
+            self.queue.push_raw(Box::new(job)).map_err(|_| ModelFailure::QueueFull)
+        } else {
+            Err(ModelFailure::Failed(format!("tried {} values where rows have {}", cells.len(), self.width).into()))
+        };
+        async move {
+            pushed?;
+            match tokio::time::timeout_at(deadline.instant().into(), answer).await {
+                Ok(Ok(answer)) => answer,
+                // The worker drops a late call, and with it the sender.
+                Ok(Err(_)) | Err(_) => Err(ModelFailure::Timeout),
+            }
+        }
+    }
+
+    /// Returns what raw calls may ask for.
+    #[must_use]
+    pub const fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// Counts raw calls of this model.
+    #[must_use]
+    pub const fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
     /// Returns what this engine has done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats {
             queue_len: self.queue.rows(),
+            raw_queue_len: self.queue.raw_rows(),
             runs_total: self.counters.runs.load(Relaxed),
             rows_total: self.counters.rows.load(Relaxed),
             run_micros_total: self.counters.run_micros.load(Relaxed),
@@ -189,10 +252,16 @@ impl Inference {
             Err(ModelFailure::Failed(format!("tried {} values where rows have {}", cells.len(), self.width).into()))
         };
         let every = move |failure: ModelFailure| std::iter::repeat_n(Answer::Err(failure), rows).collect();
+        let queue = Arc::clone(&self.queue);
         async move {
             if let Err(failure) = pushed {
                 return every(failure);
             }
+            // Waking a thread costs as much as scoring a row. Whoever is ready to run on this worker asks
+            // first: one wake-up and one run then serve them all. Nothing is waited for: with nobody
+            // ready this is one look at the sockets.
+            tokio::task::yield_now().await;
+            queue.rouse();
             match tokio::time::timeout_at(deadline.instant().into(), answer).await {
                 Ok(Ok(answers)) => answers,
                 // The worker drops a late job, and with it the sender.

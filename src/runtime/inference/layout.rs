@@ -7,6 +7,8 @@
 use ort::value::{Outlet, TensorElementType, ValueType};
 use serde::{Deserialize, Serialize};
 
+use super::raw::Element;
+
 /// Where the fraud probability is: resolved when a bundle is packed, kept in its manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -15,17 +17,6 @@ pub struct OutputChoice {
     pub name: String,
     /// The column of the fraud class in each row; for maps, the place in the map.
     pub column: usize,
-}
-
-/// Numbers a model may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Element {
-    /// 32-bit float.
-    Float,
-    /// 64-bit float.
-    Double,
-    /// 64-bit integer.
-    Integer,
 }
 
 /// How rows become input tensors.
@@ -170,7 +161,7 @@ pub(super) fn candidates(declared: &[Outlet]) -> Vec<&str> {
     names
 }
 
-fn reading_of(dtype: &ValueType) -> Option<Reading> {
+pub(super) fn reading_of(dtype: &ValueType) -> Option<Reading> {
     match dtype {
         ValueType::Tensor { ty: TensorElementType::Float32, .. } => Some(Reading::Float),
         ValueType::Tensor { ty: TensorElementType::Float64, .. } => Some(Reading::Double),

@@ -6,16 +6,20 @@
 //! ```
 //! A worker takes whatever waits, up to `batch_len_max` rows, and never waits for more: a batch costs
 //! one row nothing. Each session runs on its own thread alone, so a call never meets a lock inside ONNX
-//! Runtime. What a failure means for the decision is not known here.
+//! Runtime. Raw calls (`raw`) wait in a line of their own behind it. What a failure means for the decision is not known here.
 
 pub mod engine;
 pub mod foreign;
 pub mod layout;
 pub mod library;
 mod queue;
+pub mod raw;
+mod raw_session;
 pub mod session;
+pub mod tally;
 mod worker;
 
 pub use engine::{Error, Inference, InferenceOptions, ModelFailure, Stats};
 pub use layout::OutputChoice;
+pub use raw::{RawAnswer, Signature};
 pub use session::Session;

@@ -1,6 +1,7 @@
 //! The line in front of the inference threads: bounded, first come first served, taken in batches.
 //!
-//! Who comes when it is full is refused at once. It knows jobs and their number of rows, not models.
+//! Who comes when it is full is refused at once. Raw calls have a second, bounded line that moves when no
+//! decision waits, or after so many batches of them. It knows jobs and their number of rows, not models.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::engine::ModelFailure;
+use super::raw::{DECISION_TURNS, RawJob};
 use crate::domain::Score;
 use crate::runtime::clock::Moment;
 
@@ -38,23 +40,40 @@ pub(super) struct Queue {
     filled: Condvar,
     emptied: Condvar,
     len_max: usize,
+    raw_len_max: usize,
+}
+
+/// What a worker gets to do.
+pub(super) enum Taken {
+    /// Jobs of decisions, in the batch that was handed in.
+    Batch,
+    /// One raw call: a slice of it is due.
+    Raw(Box<RawJob>),
+    /// The line is closed and empty.
+    Closed,
 }
 
 struct Line {
     jobs: VecDeque<Job>,
     rows: usize,
+    raw: VecDeque<Box<RawJob>>,
+    raw_rows: usize,
+    /// Batches of decisions since a raw call began to wait for its slice.
+    turns: u32,
     closed: bool,
     workers: usize,
 }
 
 impl Queue {
-    /// Makes an open line for `workers` threads and at most `len_max` waiting rows.
-    pub(super) fn new(len_max: usize, workers: usize) -> Self {
-        let line = Line { jobs: VecDeque::with_capacity(len_max.min(1024)), rows: 0, closed: false, workers };
-        Self { line: Mutex::new(line), filled: Condvar::new(), emptied: Condvar::new(), len_max }
+    /// Makes an open line for `workers` threads, at most `len_max` waiting rows and `raw_len_max` raw ones.
+    pub(super) fn new(len_max: usize, raw_len_max: usize, workers: usize) -> Self {
+        let jobs = VecDeque::with_capacity(len_max.min(1024));
+        let line = Line { jobs, rows: 0, raw: VecDeque::new(), raw_rows: 0, turns: 0, closed: false, workers };
+        Self { line: Mutex::new(line), filled: Condvar::new(), emptied: Condvar::new(), len_max, raw_len_max }
     }
 
-    /// Appends a job and wakes a worker, or hands the job back when the line is full or closed.
+    /// Appends a job, or hands it back when the line is full or closed. A worker that sleeps goes on
+    /// sleeping until [`Self::rouse`].
     pub(super) fn push(&self, job: Job) -> Result<(), Job> {
         let mut line = self.line.lock();
         // An empty line takes any job, so one that is larger than the bound is not refused for ever.
@@ -63,20 +82,53 @@ impl Queue {
         }
         line.rows += job.rows;
         line.jobs.push_back(job);
+        Ok(())
+    }
+
+    /// Wakes a worker, if one sleeps.
+    pub(super) fn rouse(&self) {
+        self.filled.notify_one();
+    }
+
+    /// Appends a raw call and wakes a worker, or hands it back when its line is full or closed.
+    pub(super) fn push_raw(&self, job: Box<RawJob>) -> Result<(), Box<RawJob>> {
+        let mut line = self.line.lock();
+        if line.closed || (line.raw_rows > 0 && line.raw_rows.saturating_add(job.rows_left) > self.raw_len_max) {
+            return Err(job);
+        }
+        line.raw_rows += job.rows_left;
+        line.raw.push_back(job);
         drop(line);
         self.filled.notify_one();
         Ok(())
     }
 
-    /// Waits for jobs and moves as many as fit into `rows_max` rows, at least one. `false`: closed and empty.
-    pub(super) fn take(&self, batch: &mut Vec<Job>, rows_max: usize) -> bool {
+    /// Puts a raw call with rows left first in its line again; a closed line takes it too, to finish it.
+    pub(super) fn put_back(&self, job: Box<RawJob>) {
         let mut line = self.line.lock();
-        while line.jobs.is_empty() {
+        line.raw_rows += job.rows_left;
+        line.raw.push_front(job);
+    }
+
+    /// Waits for work: a raw call when it is due, else as many jobs as fit into `rows_max` rows, at least one.
+    pub(super) fn take(&self, batch: &mut Vec<Job>, rows_max: usize) -> Taken {
+        let mut line = self.line.lock();
+        loop {
+            let raw_is_due = line.jobs.is_empty() || line.turns >= DECISION_TURNS;
+            if raw_is_due && let Some(job) = line.raw.pop_front() {
+                line.raw_rows -= job.rows_left;
+                line.turns = 0;
+                return Taken::Raw(job);
+            }
+            if !line.jobs.is_empty() {
+                break;
+            }
             if line.closed {
-                return false;
+                return Taken::Closed;
             }
             self.filled.wait(&mut line);
         }
+        line.turns = if line.raw.is_empty() { 0 } else { line.turns + 1 };
         let mut rows = 0;
         while let Some(job) = line.jobs.front() {
             if rows > 0 && rows + job.rows > rows_max {
@@ -86,12 +138,17 @@ impl Queue {
             batch.extend(line.jobs.pop_front());
         }
         line.rows -= rows;
-        true
+        Taken::Batch
     }
 
     /// Returns how many rows wait.
     pub(super) fn rows(&self) -> usize {
         self.line.lock().rows
+    }
+
+    /// Returns how many rows of raw calls wait.
+    pub(super) fn raw_rows(&self) -> usize {
+        self.line.lock().raw_rows
     }
 
     /// Refuses new jobs from now on and lets the workers finish what waits.
@@ -130,24 +187,24 @@ mod tests {
 
     #[test]
     fn the_line_is_bounded_in_rows() {
-        let queue = Queue::new(3, 1);
+        let queue = Queue::new(3, 3, 1);
         assert!(queue.push(job(2)).is_ok() && queue.push(job(1)).is_ok());
         assert!(queue.push(job(1)).is_err());
         assert_eq!(queue.rows(), 3);
-        let empty = Queue::new(3, 1);
+        let empty = Queue::new(3, 3, 1);
         assert!(empty.push(job(9)).is_ok(), "a job above the bound passes an empty line");
         assert!(empty.push(job(1)).is_err());
     }
 
     #[test]
     fn batches_take_what_waits_and_no_more_than_fits() {
-        let queue = Queue::new(100, 1);
+        let queue = Queue::new(100, 100, 1);
         for rows in [2, 3, 4, 9] {
             assert!(queue.push(job(rows)).is_ok());
         }
         for expected in [vec![2, 3], vec![4], vec![9]] {
             let mut batch = Vec::new();
-            assert!(queue.take(&mut batch, 6));
+            assert!(matches!(queue.take(&mut batch, 6), Taken::Batch));
             assert_eq!(batch.iter().map(|job| job.rows).collect::<Vec<_>>(), expected);
         }
         assert_eq!(queue.rows(), 0);
@@ -155,15 +212,57 @@ mod tests {
 
     #[test]
     fn a_closed_line_is_emptied_first() {
-        let queue = Queue::new(100, 1);
+        let queue = Queue::new(100, 100, 1);
         assert!(queue.push(job(1)).is_ok());
         queue.close();
         assert!(queue.push(job(1)).is_err());
         let mut batch = Vec::new();
-        assert!(queue.take(&mut batch, 8));
-        assert!(!queue.take(&mut batch, 8));
+        assert!(matches!(queue.take(&mut batch, 8), Taken::Batch));
+        assert!(matches!(queue.take(&mut batch, 8), Taken::Closed));
         assert!(!queue.wait_until_left(Duration::ZERO));
         queue.leave();
         assert!(queue.wait_until_left(Duration::ZERO));
+    }
+    fn raw(rows_left: usize) -> Box<RawJob> {
+        let (reply, _) = oneshot::channel();
+        let now = Moment::now();
+        let answer = crate::runtime::inference::raw::RawAnswer::default();
+        Box::new(RawJob { cells: vec![0.0; rows_left], rows_left, asked_at: now, deadline: now, answer, reply })
+    }
+
+    #[test]
+    fn raw_calls_go_between_batches_and_starve_neither_side() {
+        let queue = Queue::new(1000, 100, 1);
+        assert!(queue.push_raw(raw(40)).is_ok() && queue.push_raw(raw(60)).is_ok());
+        assert!(queue.push_raw(raw(1)).is_err(), "the raw line is bounded");
+        let mut taken = String::new();
+        let mut batch = Vec::new();
+        for _ in 0..20 {
+            assert!(queue.push(job(1)).is_ok());
+            match queue.take(&mut batch, 1) {
+                Taken::Batch => taken.push('d'),
+                Taken::Raw(job) => {
+                    taken.push('R');
+                    queue.put_back(job);
+                }
+                Taken::Closed => taken.push('c'),
+            }
+        }
+        assert_eq!(taken, "ddddddddRddddddddRdd");
+        assert_eq!(queue.raw_rows(), 100);
+    }
+
+    #[test]
+    fn raw_calls_run_at_once_when_no_decision_waits_and_finish_after_closing() {
+        let queue = Queue::new(10, 10, 1);
+        assert!(queue.push_raw(raw(30)).is_ok(), "an empty line takes any call");
+        queue.close();
+        assert!(queue.push_raw(raw(1)).is_err());
+        let mut batch = Vec::new();
+        let Taken::Raw(mut job) = queue.take(&mut batch, 8) else { panic!("expected the raw call") };
+        job.rows_left = 14;
+        queue.put_back(job);
+        assert!(matches!(queue.take(&mut batch, 8), Taken::Raw(job) if job.rows_left == 14));
+        assert!(matches!(queue.take(&mut batch, 8), Taken::Closed));
     }
 }

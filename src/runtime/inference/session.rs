@@ -9,8 +9,10 @@ use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, SessionInputV
 use ort::value::{DynSequenceValueType, DynValue, MapValueType, Tensor};
 use smallvec::SmallVec;
 
-use super::layout::{self, Batch, Element, Inputs, OutputChoice, Reading};
+use super::layout::{self, Batch, Inputs, OutputChoice, Reading};
 use super::library;
+use super::raw::Element;
+use super::raw_session::Raw;
 
 /// Why a model cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,23 +30,25 @@ pub enum Error {
 
 /// A model on one thread.
 pub struct Session {
-    model: ort::session::Session,
+    pub(super) model: ort::session::Session,
     run_options: RunOptions<HasSelectedOutputs>,
-    inputs: Inputs,
-    batch: Batch,
+    pub(super) inputs: Inputs,
+    pub(super) batch: Batch,
     reading: Reading,
     column: usize,
-    width: usize,
+    pub(super) width: usize,
     tensors: Tensors,
+    pub(super) raw: Raw,
 }
 
 /// The input tensors of the last batch length.
-struct Tensors {
-    rows: usize,
-    slots: SmallVec<[Slot; 1]>,
+#[derive(Default)]
+pub(super) struct Tensors {
+    pub(super) rows: usize,
+    pub(super) slots: SmallVec<[Slot; 1]>,
 }
 
-enum Slot {
+pub(super) enum Slot {
     Float(Tensor<f32>),
     Double(Tensor<f64>),
     Integer(Tensor<i64>),
@@ -62,9 +66,9 @@ impl Session {
         let run_options = RunOptions::new()
             .map_err(|error| Error::NotLoaded(error.to_string()))?
             .with_outputs(OutputSelector::no_default().with(&output.name));
-        let tensors = Tensors { rows: 0, slots: SmallVec::new() };
         let (column, width) = (output.column, names.len());
-        Ok(Self { model: session, run_options, inputs, batch, reading, column, width, tensors })
+        let (tensors, raw) = (Tensors::default(), Raw::default());
+        Ok(Self { model: session, run_options, inputs, batch, reading, column, width, tensors, raw })
     }
 
     /// Returns the outputs of a model that may hold a probability, likeliest first.
@@ -169,7 +173,7 @@ where
 }
 
 impl Tensors {
-    fn new(inputs: &Inputs, rows: usize, width: usize) -> Result<Self, ort::Error> {
+    pub(super) fn new(inputs: &Inputs, rows: usize, width: usize) -> Result<Self, ort::Error> {
         let slots = match inputs {
             Inputs::Matrix(element) => SmallVec::from_iter([Slot::new(*element, rows, width)?]),
             Inputs::Columns(columns) => {
@@ -179,7 +183,7 @@ impl Tensors {
         Ok(Self { rows, slots })
     }
 
-    fn fill(&mut self, inputs: &Inputs, cells: &[f64], width: usize) -> Result<(), String> {
+    pub(super) fn fill(&mut self, inputs: &Inputs, cells: &[f64], width: usize) -> Result<(), String> {
         match inputs {
             Inputs::Matrix(_) => self.slots.iter_mut().try_for_each(|slot| slot.fill(cells.iter().copied())),
             Inputs::Columns(columns) => self
@@ -202,7 +206,7 @@ impl Slot {
         })
     }
 
-    fn value(&self) -> SessionInputValue<'_> {
+    pub(super) fn value(&self) -> SessionInputValue<'_> {
         match self {
             Self::Float(tensor) => tensor.into(),
             Self::Double(tensor) => tensor.into(),

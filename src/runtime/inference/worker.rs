@@ -1,14 +1,15 @@
 //! One inference thread: takes what waits, runs it, answers each row.
 //!
 //! A late job is dropped when it is taken, a failing or panicking run answers its rows and the thread
-//! goes on. The answer to one row never depends on its neighbours in the batch.
+//! goes on. Raw calls are run slice by slice. The answer to one row never depends on its neighbours in the batch.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::engine::{Counters, ModelFailure};
-use super::queue::{Answer, Answers, Job, Queue};
+use super::queue::{Answer, Answers, Job, Queue, Taken};
+use super::raw::{RawJob, SLICE_ROWS};
 use super::session::Session;
 use crate::domain::Score;
 use crate::domain::score::ScoreError;
@@ -39,7 +40,15 @@ impl Worker {
         let queue = Arc::clone(&self.queue);
         let _leave = Leave(&queue);
         let (mut batch, mut cells, mut scores) = (Vec::new(), Vec::new(), Vec::new());
-        while queue.take(&mut batch, self.batch_len_max) {
+        loop {
+            match queue.take(&mut batch, self.batch_len_max) {
+                Taken::Batch => {}
+                Taken::Raw(job) => {
+                    self.run_slice(job);
+                    continue;
+                }
+                Taken::Closed => return,
+            }
             if let Some(first) = batch.first() {
                 let rows = batch.iter().map(|job| job.rows).sum();
                 BatchScored { rows, queued: first.asked_at.elapsed() }.emit();
@@ -59,6 +68,36 @@ impl Worker {
                 Ok(()) => answer(&mut batch, &scores),
                 Err(failure) => fail(&mut batch, &failure),
             }
+        }
+    }
+
+    /// Runs the next rows of a raw call, then puts it back or answers it. One slice, so that decisions wait no longer.
+    fn run_slice(&mut self, mut job: Box<RawJob>) {
+        let started = Moment::now();
+        if job.deadline <= started || job.reply.is_closed() {
+            self.counters.late.fetch_add(job.rows_left as u64, Relaxed);
+            return;
+        }
+        if job.answer.runs == 0 {
+            job.answer.queued = job.asked_at.elapsed();
+        }
+        let width = self.session.width();
+        let from = job.cells.len() - job.rows_left * width;
+        let rows = job.rows_left.min(SLICE_ROWS);
+        let (slice, outputs) = (&job.cells[from..from + rows * width], &mut job.answer.outputs);
+        let ran = std::panic::catch_unwind(AssertUnwindSafe(|| self.session.run_raw(slice, outputs)));
+        let ran = ran.unwrap_or_else(|panic| Err(format!("panicked: {}", panic_text(panic.as_ref()))));
+        if let Err(text) = ran {
+            let _gone = job.reply.send(Err(ModelFailure::Failed(text.into())));
+            return;
+        }
+        job.answer.ran += started.elapsed();
+        job.answer.runs += 1;
+        job.rows_left -= rows;
+        if job.rows_left > 0 {
+            self.queue.put_back(job);
+        } else {
+            let _gone = job.reply.send(Ok(job.answer));
         }
     }
 

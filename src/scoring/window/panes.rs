@@ -157,7 +157,12 @@ impl Panes {
     /// Returns how many panes are seen at `end`.
     fn until(&self, end: i64, resolution: i64) -> usize {
         let last = end.div_euclid(resolution);
-        let count = self.panes.partition_point(|pane| pane.index < last);
+        // Time goes forward, mostly: the newest pane answers, and the others stay where they are in memory.
+        let count = match self.panes.back().map_or(Ordering::Less, |newest| newest.index.cmp(&last)) {
+            Ordering::Less => return self.panes.len(),
+            Ordering::Equal => self.panes.len() - 1,
+            Ordering::Greater => self.panes.partition_point(|pane| pane.index < last),
+        };
         let whole = self.panes.get(count).is_some_and(|pane| pane.index == last && pane.newest <= end);
         count + usize::from(whole)
     }

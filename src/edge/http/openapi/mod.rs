@@ -1,21 +1,26 @@
 //! The description of this API in OpenAPI 3.1, made from the doors and the fields themselves, and a page
 //! that shows it without asking any other host.
 
+mod inference;
 mod schemas;
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
+use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{Html, IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use super::doors::{DOORS, Door};
+use super::doors::{self, DOORS, Door};
+use super::service::Service;
 
-static DOCUMENT: LazyLock<Vec<u8>> = LazyLock::new(|| describe().to_string().into_bytes());
+static DOCUMENT: LazyLock<Vec<u8>> = LazyLock::new(|| describe(DOORS.iter()).to_string().into_bytes());
+static WITH_PROTOCOL: LazyLock<Vec<u8>> = LazyLock::new(|| describe(doors::all()).to_string().into_bytes());
 
-pub(super) async fn document() -> Response {
+pub(super) async fn document(State(service): State<Arc<Service>>) -> Response {
+    let document = if service.protocol.is_some() { &WITH_PROTOCOL } else { &DOCUMENT };
     let content_type = HeaderValue::from_static("application/json");
-    ([(header::CONTENT_TYPE, content_type)], DOCUMENT.as_slice()).into_response()
+    ([(header::CONTENT_TYPE, content_type)], document.as_slice()).into_response()
 }
 
 pub(super) async fn page() -> Response {
@@ -26,9 +31,9 @@ pub(super) async fn page() -> Response {
 }
 
 /// Builds the whole description.
-fn describe() -> Value {
+fn describe(doors: impl Iterator<Item = &'static Door>) -> Value {
     let mut paths: Map<String, Value> = Map::new();
-    for door in &DOORS {
+    for door in doors {
         let item = paths.entry(door.path).or_insert_with(|| json!({}));
         item[door.method.to_lowercase()] = operation(door);
     }
@@ -60,7 +65,8 @@ fn operation(door: &Door) -> Value {
         "responses": responses(door),
     });
     if let Some(content) = body(door) {
-        operation["requestBody"] = json!({"required": true, "content": content});
+        let may_be_empty = door.path.starts_with("/v2/repository");
+        operation["requestBody"] = json!({"required": !may_be_empty, "content": content});
     }
     if let Some(scope) = door.scope {
         operation["security"] = json!([{"bearer": [scope.name()]}, {"key": [scope.name()]}]);
@@ -72,7 +78,8 @@ fn operation(door: &Door) -> Value {
 /// Names an operation in lower-case words: method and path.
 fn operation_id(door: &Door) -> String {
     let words = door.path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty() && *word != "v1");
-    words.fold(door.method.to_lowercase(), |id, word| format!("{id}_{word}"))
+    let id = words.fold(door.method.to_lowercase(), |id, word| format!("{id}_{word}"));
+    if door.path.ends_with('/') { format!("{id}_slash") } else { id }
 }
 
 fn parameters(door: &Door) -> Value {
@@ -117,6 +124,9 @@ fn parameters(door: &Door) -> Value {
 fn body(door: &Door) -> Option<Value> {
     let reference =
         |name: &str| json!({"application/json": {"schema": {"$ref": format!("#/components/schemas/{name}")}}});
+    if inference::is_of_protocol(door) {
+        return inference::body(door);
+    }
     Some(match (door.method, door.path) {
         ("POST", "/v1/decisions" | "/v1/decisions:dry-run") => reference("Transaction"),
         ("POST", "/v1/decisions:batch") => reference("Batch"),
@@ -128,6 +138,9 @@ fn body(door: &Door) -> Option<Value> {
 }
 
 fn responses(door: &Door) -> Value {
+    if inference::is_of_protocol(door) {
+        return inference::responses(door);
+    }
     let (status, schema) = match (door.method, door.path) {
         ("POST", "/v1/decisions" | "/v1/decisions:dry-run") | ("GET", "/v1/decisions/{transaction_id}") => {
             ("200", json!({"$ref": "#/components/schemas/Decision"}))
@@ -165,18 +178,19 @@ mod tests {
 
     #[test]
     fn the_description_is_open_api_and_its_references_lead_somewhere() {
-        let document = describe();
+        let document = describe(doors::all());
         let read: utoipa::openapi::OpenApi = serde_json::from_value(document.clone()).expect("OpenAPI 3.1");
-        assert_eq!(read.paths.paths.len(), 17);
+        assert_eq!(read.paths.paths.len(), 17 + crate::edge::http::inference::doors::DOORS.len());
+        assert!(describe(DOORS.iter())["paths"].get("/v2").is_none());
         let text = document.to_string();
         for reference in text.split("#/components/schemas/").skip(1) {
             let name = reference.split('"').next().unwrap_or_default();
             assert!(document["components"]["schemas"].get(name).is_some(), "{name}");
         }
-        let mut ids: Vec<_> = DOORS.iter().map(operation_id).collect();
+        let mut ids: Vec<_> = doors::all().map(operation_id).collect();
         ids.sort();
         ids.dedup();
-        assert_eq!(ids.len(), DOORS.len());
+        assert_eq!(ids.len(), doors::all().count());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::edge::problem::Code;
 
 /// Returns every named schema.
 pub(super) fn all() -> Value {
-    json!({
+    let mut all = json!({
         "Transaction": transaction(),
         "Batch": {
             "type": "object",
@@ -63,7 +63,11 @@ pub(super) fn all() -> Value {
             },
         },
         "Problem": problem(),
-    })
+    });
+    for (name, schema) in super::inference::schemas() {
+        all[name] = schema;
+    }
+    all
 }
 
 fn reference(name: &str) -> Value {
@@ -184,7 +188,7 @@ fn problem() -> Value {
             "type": {"type": "string"},
             "title": {"type": "string"},
             "status": {"type": "integer"},
-            "code": {"type": "string", "enum": Code::ALL.map(|row| row.name)},
+            "code": {"type": "string", "enum": Code::ALL.iter().map(|row| row.name).collect::<Vec<_>>()},
             "detail": {"type": "string"},
             "errors": {"type": "array", "items": {"type": "object", "properties": {
                 "pointer": {"type": "string", "description": "RFC 6901, into the body."},

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::http::Request;
+use axum::body::{Body, to_bytes};
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::{Request, StatusCode};
+use axum::response::Response;
 use serde_json::json;
+use tower::ServiceExt;
 
 use super::support::{GOOD, Setup, get, post, ready, send, service};
-use crate::edge::http::{Access, Keys, Limits, Phase, router};
+use crate::edge::http::{Access, Keys, Limits, Phase, frame, router};
 
 #[tokio::test]
 async fn a_decision_is_made_once_and_found_again() {
@@ -218,4 +221,53 @@ async fn limits_and_drains_say_so() {
     assert_eq!((refused.status.as_u16(), refused.header("connection")), (503, "close"));
     assert_eq!(get(&router, "/readyz").await.status, 503);
     assert_eq!(get(&router, "/livez").await.status, 200);
+}
+
+/// What must not depend on the way in: the status, the headers' names, what a problem says.
+async fn told(response: Response) -> (StatusCode, Vec<String>, String) {
+    let (parts, body) = response.into_parts();
+    // The length is written by the router or, where there is none, by the connection.
+    let headers = parts.headers.keys().filter(|name| **name != CONTENT_LENGTH);
+    let mut headers: Vec<_> = headers.map(ToString::to_string).collect();
+    headers.sort_unstable();
+    let bytes = to_bytes(body, 1 << 20).await.expect("a body");
+    let said = if parts.status == StatusCode::OK { &bytes[..12] } else { &bytes[..] };
+    (parts.status, headers, String::from_utf8_lossy(said).into_owned())
+}
+
+#[tokio::test]
+async fn both_ways_in_answer_alike() {
+    let keys = Keys::parse(&format!("reader:read:{}", "0".repeat(64))).expect("keys");
+    let guarded = Setup { access: Access::Keys(keys), limits: Limits::default() };
+    let full = Setup { limits: Limits { concurrency_max: 0, ..Limits::default() }, ..Setup::default() };
+    let requests = || {
+        let good = || Request::post("/v1/decisions").header("host", "localhost").header("x-request-id", "r-1");
+        let json = || good().header("content-type", "application/json");
+        [
+            json().body(Body::from(GOOD)),
+            json().body(Body::from("{")),
+            json().body(Body::from(vec![b' '; 100_000])),
+            good().body(Body::from(GOOD)),
+            json().header("x-deadline-ms", "soon").body(Body::from(GOOD)),
+            json().header("origin", "https://elsewhere.example").body(Body::from(GOOD)),
+        ]
+    };
+    for setup in [Setup::default(), guarded, full] {
+        let service = service(setup);
+        let router = router(Arc::clone(&service));
+        for (routed, direct) in requests().into_iter().zip(requests()) {
+            let routed = router.clone().oneshot(routed.expect("a request")).await.expect("infallible");
+            let direct = direct.expect("a request");
+            assert!(frame::is_for_decide(&direct));
+            assert_eq!(told(frame::decide(&service, direct).await).await, told(routed).await);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_an_answer_too() {
+    let response = frame::unpanicked(async { panic!("on purpose") }).await;
+    let (status, _, said) = told(response).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(said.contains("\"code\":\"internal\"") && !said.contains("on purpose"), "{said}");
 }

@@ -3,4 +3,4 @@
 mod bad_input;
 mod connections;
 mod doors;
-mod support;
+pub(super) mod support;

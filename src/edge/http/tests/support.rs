@@ -12,6 +12,7 @@ use tower::ServiceExt;
 
 use crate::domain::decision::samples::release;
 use crate::domain::{Currency, RateTable, TextField, Timestamp};
+use crate::edge::http::inference::Protocol;
 use crate::edge::http::{Access, Limits, Phase, Service, router};
 use crate::edge::wire::{Contract, DecisionWriter, Mappings};
 use crate::runtime::clock::{Clock, Moment};
@@ -25,12 +26,12 @@ use crate::scoring::feature::Schema;
 use crate::scoring::rule::RuleSet;
 
 /// A transaction that is right.
-pub(super) const GOOD: &str = r#"{"transaction_id":"t-1","occurred_at":"2026-03-01T10:00:00Z","amount":1250,"currency":"EUR","customer_id":"c-1"}"#;
+pub(in crate::edge::http) const GOOD: &str = r#"{"transaction_id":"t-1","occurred_at":"2026-03-01T10:00:00Z","amount":1250,"currency":"EUR","customer_id":"c-1"}"#;
 
 /// Changes to a service before it is put behind its router.
-pub(super) struct Setup {
-    pub(super) access: Access,
-    pub(super) limits: Limits,
+pub(in crate::edge::http) struct Setup {
+    pub(in crate::edge::http) access: Access,
+    pub(in crate::edge::http) limits: Limits,
 }
 
 impl Default for Setup {
@@ -39,7 +40,11 @@ impl Default for Setup {
     }
 }
 
-pub(super) fn service(setup: Setup) -> Arc<Service> {
+pub(in crate::edge::http) fn service(setup: Setup) -> Arc<Service> {
+    service_with(setup, None)
+}
+
+pub(in crate::edge::http) fn service_with(setup: Setup, protocol: Option<Arc<Protocol>>) -> Arc<Service> {
     let clock = Clock::manual(Timestamp::parse("2026-03-01T10:00:01Z").expect("an instant"));
     let service = Service {
         scorer: scorer(clock.clone()),
@@ -49,6 +54,7 @@ pub(super) fn service(setup: Setup) -> Arc<Service> {
         access: setup.access,
         permits: Semaphore::new(setup.limits.concurrency_max),
         limits: setup.limits,
+        protocol,
         models: Box::new(Vec::new),
         vitals: Box::new(|| BTreeMap::from([("entities", 7)])),
         writer: DecisionWriter::default(),
@@ -91,39 +97,39 @@ fn scorer(clock: Clock) -> Scorer {
 
 /// One answer.
 #[derive(Debug)]
-pub(super) struct Answered {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) text: String,
+pub(in crate::edge::http) struct Answered {
+    pub(in crate::edge::http) status: StatusCode,
+    pub(in crate::edge::http) headers: HeaderMap,
+    pub(in crate::edge::http) text: String,
 }
 
 impl Answered {
-    pub(super) fn json(&self) -> Value {
+    pub(in crate::edge::http) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(in crate::edge::http) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map(|value| value.to_str().expect("text")).unwrap_or_default()
     }
 }
 
-pub(super) async fn send(router: &Router, request: Request<Body>) -> Answered {
+pub(in crate::edge::http) async fn send(router: &Router, request: Request<Body>) -> Answered {
     let response = router.clone().oneshot(request).await.expect("infallible");
     let (parts, body) = response.into_parts();
     let bytes = to_bytes(body, 64 << 20).await.expect("a body");
     Answered { status: parts.status, headers: parts.headers, text: String::from_utf8(bytes.to_vec()).expect("UTF-8") }
 }
 
-pub(super) async fn post(router: &Router, path: &str, body: impl Into<Body>) -> Answered {
+pub(in crate::edge::http) async fn post(router: &Router, path: &str, body: impl Into<Body>) -> Answered {
     let request = Request::post(path).header("content-type", "application/json; charset=utf-8");
     send(router, request.body(body.into()).expect("a request")).await
 }
 
-pub(super) async fn get(router: &Router, path: &str) -> Answered {
+pub(in crate::edge::http) async fn get(router: &Router, path: &str) -> Answered {
     send(router, Request::get(path).body(Body::empty()).expect("a request")).await
 }
 
-pub(super) fn ready() -> (Arc<Service>, Router) {
+pub(in crate::edge::http) fn ready() -> (Arc<Service>, Router) {
     let service = service(Setup::default());
     let router = router(Arc::clone(&service));
     (service, router)

@@ -141,7 +141,7 @@ impl Mapping {
 fn set_currency(draft: &mut Draft, value: &Value, form: Form) -> Option<Currency> {
     let Some(code) = text(value, form) else {
         draft.fault(FieldErrorCode::WrongType, "currency", "expected a string");
-        draft.currency("XXX");
+        draft.currency(Currency::NONE.code());
         return None;
     };
     draft.currency(&code);

@@ -48,7 +48,12 @@ pub fn validate(executable: &Path, candidate: &Files, active: Option<&Files>, li
 fn ask(executable: &Path, candidate: &Files, active: Option<&Files>, limits: &Limits) -> Result<Report, String> {
     // Found here, so that the child's library is the parent's and not what its environment says.
     let library = library::open(None).map_err(|error| error.to_string())?;
-    let mut child = Command::new(executable)
+    let mut command = Command::new(executable);
+    // Settings may hold API keys, which no model has a use for.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"FRAUDD__")) {
+        command.env_remove(name);
+    }
+    let mut child = command
         .args(SUBCOMMAND)
         .env("ORT_DYLIB_PATH", &library.path)
         .env(foreign::TELEMETRY_OFF, "1")
@@ -129,6 +134,9 @@ pub fn answer(input: impl Read, mut output: impl Write) -> io::Result<()> {
 }
 
 fn confine(limits: &Limits) -> io::Result<()> {
+    // When memory is short it is this process that goes, not the service that started it. Best effort: not
+    // every system has the file.
+    let _not_there = std::fs::write("/proc/self/oom_score_adj", "1000");
     rlimit::setrlimit(Resource::CORE, 0, 0)?;
     rlimit::setrlimit(Resource::CPU, limits.child_cpu_seconds_max, limits.child_cpu_seconds_max + 1)?;
     rlimit::setrlimit(Resource::AS, limits.child_bytes_max, limits.child_bytes_max)
