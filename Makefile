@@ -12,7 +12,7 @@ ADDRESS ?= 127.0.0.1:8080
 ENGINE ?= $(shell command -v podman || echo docker)
 IMAGE ?= localhost/fraudd:latest
 
-.PHONY: help run build runtime python test format lint unit doc deny operators image container-test cluster-test alerts-test k8s-test bench bench-rest oip-test handbook converters model release clean
+.PHONY: help run build runtime python test crash-test format lint unit doc deny operators image container-test cluster-test alerts-test k8s-test bench bench-rest oip-test handbook converters model release clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ lint:
 
 unit:
 	cargo test --locked --workspace --lib --bins --tests
+
+crash-test: ## kill -9 under load, 20 times: nothing answered is lost or doubled.
+	FRAUDD_CRASH_ROUNDS=20 cargo test --locked --test store_crash
 
 doc:
 	cargo test --locked --doc

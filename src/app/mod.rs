@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! build: models ─> schema ─> entities ─> rules, lists, policy ─> slot ─> scorer ─> service
-//! run:   listen ─> backfill (unready) ─> ready ─> asked to stop ─> drain ─> done
+//! run:   listen ─> backfill, restore (unready, rules answer) ─> ready ─> asked to stop ─> drain ─> close the store
 //! ```
 //! An instance whose model did not load stays unready for `models.grace`, so that a rollout stops; then
 //! it serves on rules, and says so.
 
+mod replay;
+mod state;
 mod vitals;
 
 use std::path::PathBuf;
@@ -23,7 +25,6 @@ use crate::edge::http::inference::Protocol;
 use crate::edge::http::{self, Access, ModelView, Phase, Service};
 use crate::edge::wire::{Contract, DecisionWriter, Mappings};
 use crate::runtime::clock::{Clock, Moment};
-use crate::runtime::decisions::Ledger;
 use crate::runtime::entities::Entities;
 use crate::runtime::explainer::Budget;
 use crate::runtime::release::gates;
@@ -32,10 +33,14 @@ use crate::runtime::repository::{self, Repository};
 use crate::runtime::resident::{Loaded, Resident};
 use crate::runtime::scorer::{self, Parts, Scorer};
 use crate::runtime::slot::{Release, Slot};
+use crate::runtime::store::Store;
 use crate::scoring::feature::Schema;
+use crate::scoring::list::Lists;
 use crate::tasks::{self, OnExit, Shutdown};
 use crate::telemetry::events::{InsecureAccess, ReleaseLoaded, ServiceStarted};
 use crate::telemetry::{RuleCounters, otlp, trace};
+pub use replay::{Alarms, ReplayOptions, ReplayReport, replay};
+use state::State;
 
 /// The schema that names the features when no bundle can be read.
 const SCHEMA_WITHOUT_BUNDLE: &str = include_str!("../../models/schemas/card-fraud.toml");
@@ -59,6 +64,8 @@ pub struct History {
 pub struct Terminal {
     /// Hears how many rows were read.
     pub progress: Box<dyn Fn(u64) + Send>,
+    /// Hears how far restoring is.
+    pub restoring: Box<dyn Fn(&crate::runtime::store::RestoreProgress) + Send>,
     /// Hears the address once the service is ready.
     pub listening: Box<dyn FnOnce(std::net::SocketAddr)>,
 }
@@ -79,6 +86,8 @@ pub struct App {
     service: Arc<Service>,
     schemas: Vec<Arc<Schema>>,
     reloader: Reloader,
+    entities: Arc<Entities>,
+    store: Option<Store>,
 }
 
 impl App {
@@ -100,14 +109,20 @@ impl App {
         schemas.extend(resident.standby.iter().map(|standby| Arc::clone(&standby.schema)));
         let entities = Arc::new(Entities::new(settings.entities.clone(), &schemas)?);
         let texts = Texts::read(&settings.files)?;
-        let slot = Arc::new(Slot::new(release(&settings, &resident, &schema, (&entities, &texts))?));
+        let State { ledger, store, gate } = State::open(&settings)?;
+        let lists_file = store.as_ref().map(Store::lists_file);
+        let mut release = release(&settings, &resident, &schema, (&entities, &texts))?;
+        if let Some(file) = &lists_file {
+            release.lists = Arc::new(file.load_into(Lists::clone(&release.lists))?);
+        }
+        let slot = Arc::new(Slot::new(release));
         announce(&slot.load());
-        let ledger = Arc::new(Ledger::new(settings.ledger.clone()));
         let scorer = Scorer::new(
             Parts {
                 slot,
                 entities: Arc::clone(&entities),
                 ledger: Arc::clone(&ledger),
+                gate,
                 clock: clock.clone(),
                 explanations: Budget::new(&settings.explain, Moment::now()),
             },
@@ -133,9 +148,10 @@ impl App {
             life: http::service::Life::default(),
             clock,
             scorer,
+            lists_file,
         });
         let reloader = Reloader::new(settings.files.clone(), texts);
-        Ok(Self { settings, service, schemas, reloader })
+        Ok(Self { settings, service, schemas, reloader, entities, store })
     }
 
     /// Serves until asked to stop, then drains. `terminal` hears how far it is.
@@ -143,11 +159,13 @@ impl App {
     /// # Errors
     /// An address that cannot be bound, an exporter that cannot be started, history that cannot be read.
     pub async fn run(self, history: History, shutdown: Shutdown, terminal: Terminal) -> anyhow::Result<()> {
-        let Self { settings, service, schemas, reloader } = self;
+        let Self { settings, service, schemas, reloader, entities, store } = self;
         if let Some(options) = &settings.otlp {
             trace::set_sample_ratio(options.sample_ratio);
             otlp::start(options)?;
         }
+        let store = store.map(|store| store.start(service.scorer.ledger(), &entities, &shutdown).map(Arc::new));
+        let store = store.transpose()?;
         let listener = TcpListener::bind(settings.listen).await;
         let listener = listener.with_context(|| format!("tried to listen on {}", settings.listen))?;
         let address = listener.local_addr()?;
@@ -167,16 +185,20 @@ impl App {
             }
         });
         let _reload = watch_files(reloader, &service, settings.reload_every.to_std(), &shutdown);
-        let filled = fill(&service, schemas, (settings.rates.clone(), history), terminal.progress).await;
-        if let Err(error) = filled {
-            shutdown.ask();
-            server.await?;
-            return Err(error);
+        // History first: it is older than what the store knows.
+        let mut filled = fill(&service, schemas, (settings.rates.clone(), history), terminal.progress).await;
+        if let (Ok(()), Some(store)) = (&filled, &store) {
+            filled = state::restore(Arc::clone(store), &service, &shutdown, terminal.restoring).await;
         }
-        become_ready(&service, &settings, &shutdown);
-        (terminal.listening)(address);
+        if filled.is_err() {
+            shutdown.ask();
+        } else if !shutdown.is_asked() {
+            become_ready(&service, &settings, &shutdown);
+            (terminal.listening)(address);
+        }
         server.await?;
-        Ok(())
+        state::close(store).await?;
+        filled
     }
 }
 

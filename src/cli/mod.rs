@@ -5,8 +5,10 @@ pub mod config;
 pub mod features;
 pub mod model;
 pub mod probe;
+pub mod replay;
 pub mod serve;
 pub mod simulate;
+pub mod store;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -29,6 +31,8 @@ Examples:
   fraudd model validate models/card-fraud/1.0.0
   fraudd config check --config config/run.toml
   fraudd audit reproduce tx-1001
+  fraudd replay tx.jsonl --store replayed --labels labels.jsonl
+  fraudd store check state
 
 Each command has a --help of its own.";
 
@@ -48,6 +52,10 @@ enum Command {
     Audit(audit::Args),
     /// Ask a running service whether it is ready; the health check of the container
     Probe(probe::Args),
+    /// Score a history into a store of its own and measure the answers
+    Replay(replay::Args),
+    /// Check a store, or copy what is readable of a damaged one
+    Store(store::Args),
 }
 
 /// Runs the command line: 0 when all went well, 1 when a check said no, 2 when it could not be carried out.
@@ -61,6 +69,8 @@ pub fn run() -> ExitCode {
         Command::Config(args) => config::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Probe(args) => probe::run(&args),
+        Command::Replay(args) => replay::run(args),
+        Command::Store(args) => store::run(&args),
     };
     done.unwrap_or_else(|error: anyhow::Error| {
         // Nobody may be there to read it.

@@ -77,6 +77,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let bar = super::progress("backfill");
     let terminal = Terminal {
         progress: Box::new(move |rows| bar.set_position(rows)),
+        restoring: restoring(),
         listening: Box::new(move |address| {
             if is_for_people {
                 // Nobody may be there to read it.
@@ -85,6 +86,20 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }),
     };
     app::serve(settings, history, terminal)
+}
+
+/// Shows how far restoring is on a terminal; elsewhere the log tells.
+fn restoring() -> Box<dyn Fn(&crate::runtime::store::RestoreProgress) + Send> {
+    let style = indicatif::ProgressStyle::with_template("restoring {bar:30} {percent} %, {msg}");
+    let bar = indicatif::ProgressBar::new(1_000);
+    let bar = style.map(|style| bar.clone().with_style(style)).unwrap_or(bar);
+    Box::new(move |progress| {
+        bar.set_position(progress.permille());
+        bar.set_message(format!("{:.0} events/s, about {} s left", progress.per_second, progress.left.as_secs() + 1));
+        if progress.share >= 1.0 {
+            bar.finish_and_clear();
+        }
+    })
 }
 
 /// What a newcomer wants to read: where, and one call to try.

@@ -17,7 +17,7 @@ use crate::edge::http::service::Limits;
 use crate::edge::http::{Keys, server};
 use crate::edge::wire::UnknownFields;
 use crate::runtime::inference::InferenceOptions;
-use crate::runtime::{decisions, entities, explainer, reload, resident};
+use crate::runtime::{decisions, entities, explainer, reload, resident, store};
 use crate::telemetry::{logs, otlp};
 
 use reader::Reader;
@@ -59,6 +59,8 @@ pub struct Settings {
     pub entities: entities::Options,
     /// How many decisions are kept.
     pub ledger: decisions::Options,
+    /// Where state is kept on disk, when anywhere.
+    pub state: Option<store::Options>,
     /// How contributions are paid for.
     pub explain: explainer::Options,
     /// Rules, lists and policy files.
@@ -109,6 +111,7 @@ impl Settings {
                 age_max: positive(reader, "ledger.age_max"),
                 bytes_max: reader.get::<Size>("ledger.memory_max").bytes(),
             },
+            state: state(reader),
             explain: explainer::Options { cpu_ms_per_second: bounded(reader, "explain.cpu_ms_per_second", 0, 1_000) },
             files: reload::Paths {
                 rules: reader.path("files.rules"),
@@ -234,6 +237,18 @@ fn entities(reader: &mut Reader) -> entities::Options {
         labels_pending_max: count(reader, "entities.labels_pending_max", 100_000_000).get(),
         bytes_max: (bytes_max > 0).then_some(bytes_max),
     }
+}
+
+fn state(reader: &mut Reader) -> Option<store::Options> {
+    let bytes = |size: Size| u64::try_from(size.bytes()).unwrap_or(u64::MAX);
+    let (bytes_max, segment_len_max) = (bytes(reader.get("state.bytes_max")), bytes(reader.get("state.segment_size")));
+    let (durability, on_failure) = (reader.get("state.durability"), reader.get("state.on_failure"));
+    let sync_interval = positive(reader, "state.sync_interval").to_std();
+    let is_in_range = (64 << 10..=1 << 30).contains(&segment_len_max);
+    reader.expect(is_in_range, "state.segment_size", "expected 64KiB to 1GiB");
+    let age_max: Span = reader.get("ledger.age_max");
+    let directory = reader.path("state.directory")?;
+    Some(store::Options { directory, durability, on_failure, bytes_max, age_max, segment_len_max, sync_interval })
 }
 
 fn rates(reader: &mut Reader) -> RateTable {

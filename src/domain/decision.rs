@@ -104,11 +104,13 @@ pub enum DegradedReason {
     NotRecorded,
     /// The release was rolled back and nobody has accepted that yet.
     RolledBack,
+    /// State was still being read from disk: features were incomplete, so no model was asked.
+    Restoring,
 }
 
 impl DegradedReason {
     /// Every reason, for metrics.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ModelUnavailable,
         Self::ModelError,
         Self::ModelTimeout,
@@ -121,6 +123,7 @@ impl DegradedReason {
         Self::RateMissing,
         Self::NotRecorded,
         Self::RolledBack,
+        Self::Restoring,
     ];
 
     /// Returns the name used in JSON and metrics.
@@ -139,6 +142,7 @@ impl DegradedReason {
             Self::RateMissing => "rate_missing",
             Self::NotRecorded => "not_recorded",
             Self::RolledBack => "rolled_back",
+            Self::Restoring => "restoring",
         }
     }
 }

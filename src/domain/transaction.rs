@@ -9,6 +9,7 @@
 use std::fmt;
 
 use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
@@ -171,6 +172,92 @@ impl Transaction {
             hash.update(&number.to_le_bytes());
         }
         hash.digest128()
+    }
+}
+
+/// Every field of a transaction as it was checked once, for whoever keeps transactions.
+///
+/// The base amount is part of it: the rates of then may not be those of now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Kept<'a> {
+    id: &'a str,
+    occurred_at: i64,
+    amount: i64,
+    currency: &'a str,
+    base_amount: Option<i64>,
+    location: Option<(f64, f64)>,
+    #[serde(borrow)]
+    texts: SmallVec<[(u8, &'a str); 16]>,
+    #[serde(borrow)]
+    attributes: SmallVec<[(&'a str, KeptAttribute<'a>); 2]>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum KeptAttribute<'a> {
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(&'a str),
+}
+
+impl Transaction {
+    /// Lends every field to be kept.
+    #[must_use]
+    pub fn kept(&self) -> Kept<'_> {
+        let texts = (0..).zip(TextField::ALL).filter_map(|(slot, (field, _, _))| Some((slot, self.text(field)?)));
+        let attributes = self.attributes.iter().map(|(name, value)| {
+            let value = match value {
+                Attribute::Bool(flag) => KeptAttribute::Bool(*flag),
+                Attribute::Int(number) => KeptAttribute::Int(*number),
+                Attribute::Float(number) => KeptAttribute::Float(*number),
+                Attribute::Text(text) => KeptAttribute::Text(text),
+            };
+            (name.as_str(), value)
+        });
+        Kept {
+            id: &self.id,
+            occurred_at: self.occurred_at.micros(),
+            amount: self.amount,
+            currency: self.currency.code(),
+            base_amount: self.base_amount,
+            location: self.location,
+            texts: texts.collect(),
+            attributes: attributes.collect(),
+        }
+    }
+}
+
+impl Kept<'_> {
+    /// Builds the transaction again; `None` when these fields cannot have been one.
+    #[must_use]
+    pub fn to_transaction(&self) -> Option<Transaction> {
+        let mut arena = String::with_capacity(self.texts.iter().map(|(_, text)| text.len()).sum());
+        let mut spans = [(0, 0); TextField::COUNT];
+        for (slot, text) in &self.texts {
+            let start = u16::try_from(arena.len()).ok()?;
+            arena.push_str(text);
+            *spans.get_mut(usize::from(*slot))? = (start, u16::try_from(arena.len()).ok()?);
+        }
+        let attributes = self.attributes.iter().map(|(name, value)| {
+            let value = match value {
+                KeptAttribute::Bool(flag) => Attribute::Bool(*flag),
+                KeptAttribute::Int(number) => Attribute::Int(*number),
+                KeptAttribute::Float(number) => Attribute::Float(*number),
+                KeptAttribute::Text(text) => Attribute::Text((*text).into()),
+            };
+            (CompactString::from(*name), value)
+        });
+        Some(Transaction {
+            id: Some(self.id).filter(|id| !id.is_empty())?.into(),
+            occurred_at: Timestamp::from_micros(self.occurred_at),
+            amount: self.amount,
+            currency: Currency::parse(self.currency)?,
+            base_amount: self.base_amount,
+            location: self.location,
+            arena,
+            spans,
+            attributes: attributes.collect(),
+        })
     }
 }
 

@@ -57,6 +57,8 @@ pub enum Code {
     NotServed,
     Draining,
     NotReady,
+    NotRecorded,
+    Unreadable,
     QueueFull,
     DeadlineExceeded,
 }
@@ -80,7 +82,7 @@ const fn row(code: Code, name: &'static str, status: StatusCode, title: &'static
 
 impl Code {
     /// Every code, in the order of the enum.
-    pub const ALL: [Row; 37] = [
+    pub const ALL: [Row; 39] = [
         row(Self::MalformedJson, "malformed_json", StatusCode::BAD_REQUEST, "the body is not JSON"),
         row(Self::InvalidUtf8, "invalid_utf8", StatusCode::BAD_REQUEST, "the body is not UTF-8"),
         row(Self::NestingTooDeep, "nesting_too_deep", StatusCode::BAD_REQUEST, "the body nests too deep"),
@@ -151,6 +153,18 @@ impl Code {
         row(Self::NotServed, "not_served", StatusCode::NOT_IMPLEMENTED, "this part of the protocol is not served"),
         row(Self::Draining, "draining", StatusCode::SERVICE_UNAVAILABLE, "the service is shutting down"),
         row(Self::NotReady, "not_ready", StatusCode::SERVICE_UNAVAILABLE, "the service cannot answer yet"),
+        row(
+            Self::NotRecorded,
+            "not_recorded",
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the disk does not take what must be recorded",
+        ),
+        row(
+            Self::Unreadable,
+            "unreadable",
+            StatusCode::SERVICE_UNAVAILABLE,
+            "what is recorded cannot be read from disk",
+        ),
         row(Self::QueueFull, "queue_full", StatusCode::SERVICE_UNAVAILABLE, "the queue is full"),
         row(Self::DeadlineExceeded, "deadline_exceeded", StatusCode::GATEWAY_TIMEOUT, "the call's deadline passed"),
     ];

@@ -13,3 +13,4 @@ pub mod resident;
 pub mod scorer;
 pub mod slot;
 pub mod standin;
+pub mod store;

@@ -15,12 +15,13 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::clock::{Clock, Moment};
-use super::decisions::{Ledger, ListHit, Record, Reservation, Ticket};
-use super::entities::Entities;
+use super::decisions::{Cursor, Ledger, ListHit, Record, Reservation, Settled, Ticket};
+use super::entities::{Entities, LabelOutcome};
 use super::explainer::Budget;
 use super::inference::ModelFailure;
 use super::slot::{Model, Release, Slot};
 use super::standin::{Answered, StandinUse};
+use super::store::{Gate, Message, put_label};
 use crate::domain::{
     Contribution, Decision, DecisionId, DecisionSource, DegradedReason, EntityKey, EvaluationStatus, FeatureVector,
     Label, Latency, Outcome, RuleVerdict, Score, TextField, Timestamp, TraceId, Transaction,
@@ -63,6 +64,10 @@ pub enum Answer {
     Conflict,
     /// The id was still being decided by another request at this one's deadline.
     InFlight,
+    /// The decision could not be recorded, and the settings say that it must be.
+    NotRecorded,
+    /// The id was decided, and its record cannot be read: it must not be decided a second time.
+    Unreadable,
 }
 
 /// How the scorer works.
@@ -82,6 +87,8 @@ pub struct Parts {
     pub entities: Arc<Entities>,
     /// The decision ledger.
     pub ledger: Arc<Ledger>,
+    /// Whether entity state is whole.
+    pub gate: Arc<Gate>,
     /// Wall time.
     pub clock: Clock,
     /// The budget for contributions.
@@ -129,12 +136,26 @@ impl Scorer {
     pub async fn score(&self, request: Request) -> Answer {
         let ledger = Arc::clone(&self.inner.parts.ledger);
         let payload_hash = request.transaction.payload_hash();
+        let mut found = ledger.reserve(request.transaction.id(), payload_hash);
         loop {
-            match ledger.reserve(request.transaction.id(), payload_hash) {
+            found = match found {
                 Reservation::Reserved(ticket) => {
-                    let record = self.decide_reserved(request, payload_hash, ticket).await;
-                    return Answer::Decided { record, status: EvaluationStatus::New };
+                    return match self.decide_reserved(request, payload_hash, ticket).await {
+                        Settled::Kept(record) => Answer::Decided { record, status: EvaluationStatus::New },
+                        Settled::NotRecorded => Answer::NotRecorded,
+                    };
                 }
+                Reservation::OnDisk(place) => match ledger.recall(place).await {
+                    Ok(Some(record)) if record.payload_hash == payload_hash => {
+                        return Answer::Decided { record, status: EvaluationStatus::Duplicate };
+                    }
+                    Ok(Some(record)) if record.transaction.id() == request.transaction.id() => {
+                        return Answer::Conflict;
+                    }
+                    // Retention let it go meanwhile, or it was another id with the same hash.
+                    Ok(_) => ledger.reserve_anew(request.transaction.id(), payload_hash),
+                    Err(_) => return Answer::Unreadable,
+                },
                 Reservation::Decided(record) => {
                     return Answer::Decided { record, status: EvaluationStatus::Duplicate };
                 }
@@ -146,7 +167,7 @@ impl Scorer {
                             return Answer::Decided { record, status: EvaluationStatus::Duplicate };
                         }
                         // The other request was given up: its id is free, so try for it.
-                        Ok(None) => {}
+                        Ok(None) => ledger.reserve(request.transaction.id(), payload_hash),
                         Err(_) => return Answer::InFlight,
                     }
                 }
@@ -162,9 +183,25 @@ impl Scorer {
         Arc::new(self.decide(request, payload_hash, &release, features).await)
     }
 
-    /// Takes a label into entity state.
-    pub fn label(&self, label: &Label) -> super::entities::LabelOutcome {
-        self.inner.parts.entities.label(label)
+    /// Takes labels into entity state and records them; `None`: they could not be recorded, and the
+    /// settings say that they must be. Giving the same again changes nothing.
+    pub async fn label(&self, labels: &[Label]) -> Option<Vec<LabelOutcome>> {
+        let parts = &self.inner.parts;
+        // While events are replayed, a label may not overtake its transaction.
+        let waits = parts.gate.is_replaying();
+        let apply = |label| if waits { LabelOutcome::Pending } else { parts.entities.label(label) };
+        let outcomes = labels.iter().map(apply).collect();
+        let payload = |label| {
+            let mut payload = Vec::with_capacity(96);
+            put_label(&mut payload, label);
+            payload
+        };
+        let recorded = parts.ledger.record_labels(|reply| Message::Labels {
+            payloads: labels.iter().map(payload).collect(),
+            deferred: if waits { labels.to_vec() } else { Vec::new() },
+            reply: Some(reply),
+        });
+        recorded.await.then_some(outcomes)
     }
 
     /// Returns the release in force.
@@ -185,15 +222,29 @@ impl Scorer {
         &self.inner.parts.entities
     }
 
+    /// Tells whether entity state is still being restored, so that rules answer alone.
+    #[must_use]
+    pub fn is_restoring(&self) -> bool {
+        self.inner.parts.gate.is_restoring()
+    }
+
     /// Returns the decision ledger.
     #[must_use]
-    pub fn ledger(&self) -> &Ledger {
+    pub fn ledger(&self) -> &Arc<Ledger> {
         &self.inner.parts.ledger
     }
 
-    async fn decide_reserved(&self, request: Request, payload_hash: u128, ticket: Ticket<'_>) -> Arc<Record> {
+    async fn decide_reserved(&self, request: Request, payload_hash: u128, mut ticket: Ticket<'_>) -> Settled {
         let release = self.release();
-        let features = self.inner.parts.entities.observe(&request.transaction, &release.plan);
+        let (entities, deadline) = (&self.inner.parts.entities, request.deadline);
+        let features = if self.inner.parts.gate.is_replaying() {
+            // The replay takes it from the log, behind what came before it.
+            ticket.deferred(&request.transaction);
+            entities.peek(&request.transaction, &release.plan)
+        } else {
+            ticket.observed(&request.transaction);
+            entities.observe(&request.transaction, &release.plan)
+        };
         let record = self.decide(request, payload_hash, &release, features).await;
         if record.decision.source == DecisionSource::Standin {
             let answer = Answered {
@@ -203,9 +254,11 @@ impl Scorer {
             };
             self.inner.standin.record(&answer, &release.policy.standin, record.received_at);
         }
-        let record = ticket.settle(record);
-        events::DecisionMade { decision: &record.decision }.emit();
-        record
+        let settled = ticket.settle(record, deadline).await;
+        if let Settled::Kept(record) = &settled {
+            events::DecisionMade { decision: &record.decision }.emit();
+        }
+        settled
     }
 
     async fn decide(&self, request: Request, payload_hash: u128, release: &Release, features: FeatureVector) -> Record {
@@ -217,7 +270,10 @@ impl Scorer {
             score: Err(DegradedReason::ModelUnavailable),
             latency: Latency { features: features_done.micros_since(request.started), ..Latency::default() },
         };
-        if let Some(model) = &release.model {
+        if self.inner.parts.gate.is_restoring() {
+            // Features are incomplete: a score made of them would be wrong without saying so.
+            evaluation.score = Err(DegradedReason::Restoring);
+        } else if let Some(model) = &release.model {
             evaluation.score = self.ask_model(model, &evaluation.row, &request).await;
         }
         let model_done = Moment::now();
@@ -252,7 +308,7 @@ impl Scorer {
             standin,
             list_hits,
             received_at: request.received_at,
-            cursor: 0,
+            cursor: Cursor::default(),
         }
     }
 

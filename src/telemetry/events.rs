@@ -6,6 +6,8 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+pub use super::store::*;
+
 use tracing::{debug, error, info, warn};
 
 use super::metrics::metrics;

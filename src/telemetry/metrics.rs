@@ -26,7 +26,7 @@ pub const SPAN_OUTCOMES: [&str; 3] = ["exported", "dropped", "failed"];
 /// What becomes of a reload.
 pub const RELOAD_RESULTS: [&str; 2] = ["applied", "refused"];
 /// What the gauges of state count.
-pub const STATE_PARTS: [&str; 9] = [
+pub const STATE_PARTS: [&str; 15] = [
     "entities",
     "entity_events",
     "entity_bytes",
@@ -36,7 +36,15 @@ pub const STATE_PARTS: [&str; 9] = [
     "inference_queue",
     "inference_raw_queue",
     "list_entries",
+    "ledger_kept",
+    "ledger_index_bytes",
+    "ledger_disk_bytes",
+    "event_disk_bytes",
+    "restored_permille",
+    "ledger_waiting",
 ];
+/// What the store spends time on, in the order of the histogram's children.
+pub const STORE_CALLS: [&str; 2] = ["write", "sync"];
 
 /// Every metric of the process.
 pub struct Metrics {
@@ -58,6 +66,8 @@ pub struct Metrics {
     pub inference: Inference,
     /// What goes on at the HTTP doors.
     pub http: Http,
+    /// What goes on at the store.
+    pub store: Store,
     /// Labels by kind.
     pub labels: Vec<IntCounter>,
     /// Labels by what became of them.
@@ -92,6 +102,28 @@ pub struct Http {
     pub connections: IntGauge,
     /// Fields passed over because the contract does not know them.
     pub fields_ignored: IntCounter,
+}
+
+/// What goes on at the store.
+pub struct Store {
+    /// Time of calls, by [`STORE_CALLS`].
+    pub latency: Shared<Latencies>,
+    /// Frames written.
+    pub frames: IntCounter,
+    /// Bytes written.
+    pub bytes: IntCounter,
+    /// Failures by operation.
+    pub failures: IntCounterVec,
+    /// Whether records cannot be written now.
+    pub failing: IntGauge,
+    /// Decisions that were not recorded in time.
+    pub not_recorded: IntCounter,
+    /// Records given up.
+    pub lost: IntCounter,
+    /// Segments let go, by log.
+    pub gone: IntCounterVec,
+    /// Bytes of torn tails that were cut.
+    pub cut: IntCounter,
 }
 
 type Hook = Box<dyn Fn(&Metrics) + Send + Sync>;
@@ -168,6 +200,7 @@ impl Metrics {
             model_rows: build.counter("fraudd_model_rows_total", "Rows scored by models, explanations included."),
             inference: Inference::new(&build),
             http: Http::new(&build),
+            store: Store::new(&build),
             labels: build.by_label(
                 "fraudd_labels_total",
                 "Labels received, by kind.",
@@ -248,6 +281,8 @@ impl Metrics {
     pub fn documented(&self) -> Vec<(String, String)> {
         self.state_max.with_label_values(&["inference_queue"]);
         self.rule_verdicts.with_label_values(&["none", "hit"]);
+        self.store.failures.with_label_values(&["write"]);
+        self.store.gone.with_label_values(&["ledger"]);
         let families = self.registry.gather();
         families.iter().map(|family| (family.name().to_owned(), family.help().to_owned())).collect()
     }
@@ -276,6 +311,34 @@ impl Http {
 }
 
 const STATE_MAX_HELP: &str = "Bounds of state, by part; a part without one is not there.";
+
+impl Store {
+    fn new(build: &Builder) -> Self {
+        let latency = Shared(Arc::new(Latencies::new(
+            "fraudd_store_seconds",
+            "How long the store's calls to the operating system took.",
+            "call",
+            &STORE_CALLS,
+        )));
+        build.register(latency.clone());
+        Self {
+            latency,
+            frames: build.counter("fraudd_store_frames_total", "Transactions, labels and decisions written to disk."),
+            bytes: build.counter("fraudd_store_bytes_total", "Bytes written to disk."),
+            failures: build.counters(
+                "fraudd_store_failures_total",
+                "Failures of the disk, by operation.",
+                &["operation"],
+            ),
+            failing: build.gauge("fraudd_store_failing", "1 while decisions cannot be recorded: an alarm."),
+            not_recorded: build
+                .counter("fraudd_store_not_recorded_total", "Decisions not recorded in time: answered so, or refused."),
+            lost: build.counter("fraudd_store_lost_total", "Records given up because too many waited for the disk."),
+            gone: build.counters("fraudd_store_segments_gone_total", "Segments let go by retention, by log.", &["log"]),
+            cut: build.counter("fraudd_store_cut_bytes_total", "Bytes of torn journal ends cut at start."),
+        }
+    }
+}
 
 pub(super) struct Builder {
     registry: Registry,

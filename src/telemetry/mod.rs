@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod otlp;
 pub mod process;
 pub mod rules;
+mod store;
 pub mod trace;
 
 pub use metrics::metrics;

@@ -212,7 +212,18 @@ async fn score_into(service: &Service, scoring: Scoring, terms: Terms<'_>, out: 
             let detail = "the same transaction id was still being decided at the deadline: ask again";
             Err(Problem::new(Code::InFlight, detail).retry_after(1))
         }
+        Answer::NotRecorded => {
+            let detail = "the decision could not be recorded, so it is not answered: send it again";
+            Err(Problem::new(Code::NotRecorded, detail).retry_after(1))
+        }
+        Answer::Unreadable => Err(unreadable()),
     }
+}
+
+/// What is recorded and cannot be read; the log says why.
+fn unreadable() -> Problem {
+    let detail = "the record is kept and cannot be read from disk: the service's log says why";
+    Problem::new(Code::Unreadable, detail)
 }
 
 #[derive(Default, Deserialize)]
@@ -222,16 +233,16 @@ struct Shown {
 }
 
 pub(super) async fn look_up(State(service): State<Arc<Service>>, named: Named<String>, uri: Uri) -> Response {
-    let found = || {
+    let found = async {
         let shown: Shown = query(&uri, "expected features=true")?;
         let id = path(named)?;
         let missing = || Problem::new(Code::NotFound, "no decision of this transaction id is kept");
-        let record = service.scorer.ledger().get(&id).ok_or_else(missing)?;
+        let record = service.scorer.ledger().find(&id).await.map_err(|_| unreadable())?.ok_or_else(missing)?;
         let mut out = Vec::with_capacity(DECISION_BYTES);
         write_recorded(&service, &record, shown.features, &mut out);
         Ok(json(out))
     };
-    respond(found())
+    respond(found.await)
 }
 
 fn write_recorded(service: &Service, record: &Record, features: bool, out: &mut Vec<u8>) {
@@ -256,7 +267,7 @@ struct Page {
 }
 
 pub(super) async fn feed(State(service): State<Arc<Service>>, uri: Uri) -> Response {
-    let listed = || {
+    let listed = async {
         let asked: Page = query(&uri, "expected after=CURSOR, outcome=NAME and limit=1..1000")?;
         let outcome = asked.outcome.as_deref().map(|name| Outcome::parse(name).ok_or(name));
         let Ok(outcome) = outcome.transpose() else {
@@ -267,7 +278,7 @@ pub(super) async fn feed(State(service): State<Arc<Service>>, uri: Uri) -> Respo
         if !(1..=PAGE_LEN_MAX).contains(&limit) {
             return Err(Problem::new(Code::InvalidParameter, "limit: expected 1 to 1000"));
         }
-        let page = service.scorer.ledger().after(asked.after, outcome, limit);
+        let page = service.scorer.ledger().after(asked.after, outcome, limit).await.map_err(|_| unreadable())?;
         let mut out = Vec::with_capacity(DECISION_BYTES * page.records.len().max(1));
         out.extend_from_slice(b"{\"decisions\":[");
         for record in &page.records {
@@ -281,7 +292,7 @@ pub(super) async fn feed(State(service): State<Arc<Service>>, uri: Uri) -> Respo
         json_out.close(b'}');
         Ok(json(out))
     };
-    respond(listed())
+    respond(listed.await)
 }
 
 /// Answers with JSON that is written already.

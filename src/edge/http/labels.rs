@@ -9,6 +9,7 @@ use super::body::{self, Kind};
 use super::decisions::json;
 use super::parameters::respond;
 use super::service::Service;
+use crate::edge::problem::{Code, Problem};
 use crate::edge::wire::label;
 use crate::edge::wire::writer::JsonWriter;
 use crate::runtime::entities::LabelOutcome;
@@ -25,8 +26,13 @@ pub(super) async fn take(State(service): State<Arc<Service>>, request: Request) 
         if is_list {
             out.extend_from_slice(b"{\"results\":[");
         }
-        for label in &labels {
-            let outcome = place(service.scorer.label(label));
+        let unrecorded = || {
+            let detail = "the labels could not be recorded: send them again";
+            Problem::new(Code::NotRecorded, detail).retry_after(1)
+        };
+        let outcomes = service.scorer.label(&labels).await.ok_or_else(unrecorded)?;
+        for (label, outcome) in labels.iter().zip(outcomes) {
+            let outcome = place(outcome);
             LabelReceived { kind: label.kind, outcome }.emit();
             let mut json = JsonWriter::new(&mut out);
             json.item();

@@ -17,8 +17,8 @@ use crate::edge::problem::{Code, Problem};
 use crate::edge::wire::entry;
 use crate::edge::wire::writer::JsonWriter;
 use crate::runtime::slot::Release;
-use crate::scoring::list::{Error, ListEntry, ListKind};
-use crate::telemetry::events::ListChanged;
+use crate::scoring::list::{Error, ListEntry, ListKind, Lists};
+use crate::telemetry::events::{ListChanged, ListUnsaved};
 
 pub(super) async fn show(State(service): State<Arc<Service>>, named: Named<String>) -> Response {
     let shown = || {
@@ -45,10 +45,7 @@ pub(super) async fn add(State(service): State<Arc<Service>>, named: Named<String
         let entry = entry::read(&bytes, list, &by)?;
         let mut out = Vec::new();
         write_entry(&mut out, &entry);
-        let change = |release: &Release| {
-            release.lists.with(entry).map(|lists| Release { lists: Arc::new(lists), ..release.clone() })
-        };
-        service.scorer.slot().change(change).map_err(refused)?;
+        change(&service, move |release| release.lists.with(entry).map_err(refused)).await?;
         ListChanged { list: list.name(), change: "added", by: &by }.emit();
         Ok((StatusCode::CREATED, json(out)).into_response())
     };
@@ -64,24 +61,48 @@ struct Listed {
 pub(super) async fn remove(State(service): State<Arc<Service>>, named: Named<String>, request: Request) -> Response {
     let uri: Uri = request.uri().clone();
     let by = caller(&request);
-    let removed = || {
+    let removed = async {
         let list = list(named)?;
         let listed: Listed = query(&uri, "expected value=VALUE")?;
-        let change = |release: &Release| {
+        let without = move |release: &Release| {
             let is_listed = |entry: &&ListEntry| entry.list == list && entry.value == listed.value;
             if release.lists.entries().into_iter().filter(is_listed).any(|entry| entry.added_by.is_none()) {
                 // The next reload would bring it back: who removes it must be told now.
                 let detail = "the entry comes from the lists file: remove it there, the change is loaded by itself";
                 return Err(Problem::new(Code::ListEntryFromFile, detail));
             }
-            let lists = release.lists.without(list, &listed.value).map_err(refused)?;
-            Ok(Release { lists: Arc::new(lists), ..release.clone() })
+            release.lists.without(list, &listed.value).map_err(refused)
         };
-        service.scorer.slot().change(change)?;
+        change(&service, without).await?;
         ListChanged { list: list.name(), change: "removed", by: &by }.emit();
         Ok(StatusCode::NO_CONTENT.into_response())
     };
-    respond(removed())
+    respond(removed.await)
+}
+
+/// Puts changed lists in force once they are on disk; off the async threads, because the disk may take its time.
+async fn change(
+    service: &Arc<Service>,
+    make: impl FnOnce(&Release) -> Result<Lists, Problem> + Send + 'static,
+) -> Result<(), Problem> {
+    let service = Arc::clone(service);
+    let changed = tokio::task::spawn_blocking(move || {
+        service.scorer.slot().change(|release| {
+            let lists = make(release)?;
+            if let Some(file) = &service.lists_file {
+                file.save(&lists).map_err(|error| unsaved(&error))?;
+            }
+            Ok(Release { lists: Arc::new(lists), ..release.clone() })
+        })
+    });
+    let changed = changed.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    changed.map(drop)
+}
+
+fn unsaved(error: &dyn std::fmt::Display) -> Problem {
+    ListUnsaved { error }.emit();
+    Problem::new(Code::NotRecorded, "the list could not be recorded, so nothing was changed: send it again")
+        .retry_after(1)
 }
 
 fn list(named: Named<String>) -> Result<ListKind, Problem> {

@@ -58,8 +58,15 @@ pub(super) async fn health(State(service): State<Arc<Service>>) -> Response {
     let release = service.scorer.release();
     let facts = &release.facts;
     let has_model = !facts.model_name.is_empty();
-    let state = if has_model { "healthy" } else { "degraded" };
-    let reasons: &[&str] = if has_model { &[] } else { &["model_unavailable"] };
+    let vitals = (service.vitals)();
+    let numbers = |name: &str| vitals.get(name).copied().unwrap_or_default();
+    let causes = [
+        ("model_unavailable", !has_model),
+        ("restoring", service.scorer.is_restoring()),
+        ("not_recorded", numbers("ledger_waiting") > 0 || numbers("store_failing") > 0),
+    ];
+    let reasons: Vec<&str> = causes.into_iter().filter(|(_, holds)| *holds).map(|(name, _)| name).collect();
+    let state = if reasons.is_empty() { "healthy" } else { "degraded" };
     let body = json!({
         "state": state,
         "degraded_reasons": reasons,
@@ -80,7 +87,7 @@ pub(super) async fn health(State(service): State<Arc<Service>>) -> Response {
             "active_rules": facts.rules.len(),
         },
         "models": (service.models)(),
-        "vitals": (service.vitals)(),
+        "vitals": vitals,
         "now": service.now(),
     });
     Json(body).into_response()

@@ -14,6 +14,7 @@ use crate::domain::Timestamp;
 use crate::edge::wire::{Contract, DecisionWriter, Mappings};
 use crate::runtime::clock::Clock;
 use crate::runtime::scorer::Scorer;
+use crate::runtime::store::ListsFile;
 use crate::telemetry::events::ReadinessChanged;
 
 /// Bounds of one request.
@@ -112,6 +113,8 @@ pub struct Service {
     pub permits: Semaphore,
     /// Where the service stands.
     pub life: Life,
+    /// Where list entries of the API are kept; nowhere without a store.
+    pub lists_file: Option<ListsFile>,
 }
 
 /// The phase and its reason, changed by the roof and the server.
@@ -139,6 +142,11 @@ impl Life {
             self.was_started.store(true, Ordering::Release);
         }
         ReadinessChanged { ready: phase == Phase::Ready, reason }.emit();
+    }
+
+    /// Tells more of why the phase is what it is, without a line in the log.
+    pub fn tell(&self, reason: &str) {
+        reason.clone_into(&mut self.reason.lock());
     }
 
     /// Tells whether loading was attempted.

@@ -17,7 +17,7 @@ use crate::domain::{
     Decision, DecisionId, DecisionSource, DegradedReason, EvaluationStatus, FeatureVector, Field, FieldRef, Latency,
     Outcome, Reason, ReasonSource, ReleaseFacts, RuleVerdict, Score, Thresholds, Timestamp, TraceId, Transaction,
 };
-use crate::runtime::decisions::{ListHit, Record};
+use crate::runtime::decisions::{Cursor, ListHit, Record};
 use crate::scoring::list::ListKind;
 
 /// Appends a record; `names` are those of its feature vector.
@@ -99,7 +99,7 @@ pub fn read(body: &[u8], contract: &Contract, names: FeatureNames<'_>) -> Result
         list_hits: list_hits(need(inputs, "lists")?)?,
         received_at: typed(inputs, "received_at")?,
         transaction,
-        cursor: 0,
+        cursor: Cursor::default(),
     })
 }
 
@@ -237,7 +237,7 @@ mod tests {
                 reason: "test".into(),
             }],
             received_at: Timestamp::from_seconds(1_772_359_200),
-            cursor: 7,
+            cursor: Cursor::new(7),
         }
     }
 

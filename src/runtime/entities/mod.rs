@@ -302,6 +302,13 @@ impl Entities {
         self.watermark.first().map(|_| Timestamp::from_micros(self.watermark.clock()))
     }
 
+    /// Returns the event time before which no event can matter any more; `None` before the first event.
+    #[must_use]
+    pub fn horizon(&self) -> Option<Timestamp> {
+        let kept = self.layout.load().reach_max() + self.options.lateness_max.micros();
+        self.clock().map(|clock| clock.minus(Span::from_micros(kept)))
+    }
+
     #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
     fn shard_of(&self, bits: u128) -> usize {
         (bits >> 64) as usize & (self.shards.len() - 1)

@@ -59,6 +59,7 @@ pub(in crate::edge::http) fn service_with(setup: Setup, protocol: Option<Arc<Pro
         vitals: Box::new(|| BTreeMap::from([("entities", 7)])),
         writer: DecisionWriter::default(),
         life: super::super::service::Life::default(),
+        lists_file: None,
     };
     service.life.enter(Phase::Ready, "test");
     Arc::new(service)
@@ -86,6 +87,7 @@ fn scorer(clock: Clock) -> Scorer {
         slot: Arc::new(Slot::new(release)),
         entities: Arc::new(entities),
         ledger: Arc::new(Ledger::new(decisions::Options::default())),
+        gate: Arc::new(crate::runtime::store::Gate::live()),
         clock,
         explanations: Budget::new(&explainer::Options::default(), Moment::now()),
     };
