@@ -218,11 +218,7 @@ impl Metrics {
                 "Rule verdicts other than no_hit, by configured rule.",
                 &["rule", "verdict"],
             ),
-            reloads: build.counters_from_start(
-                ("fraudd_reloads_total", "Reloads of rules, lists and policy, by result."),
-                "result",
-                &RELOAD_RESULTS,
-            ),
+            reloads: build.counters_from_start(RELOADS, "result", &RELOAD_RESULTS),
             releases: build.counter("fraudd_releases_total", "Releases put in force."),
             state: {
                 let vec = build.gauges("fraudd_state", "State held in memory, by part.", &["part"]);
@@ -310,6 +306,7 @@ impl Http {
     }
 }
 
+const RELOADS: (&str, &str) = ("fraudd_reloads_total", "Reloads of rules, lists and policy, by result.");
 const STATE_MAX_HELP: &str = "Bounds of state, by part; a part without one is not there.";
 
 impl Store {
