@@ -127,3 +127,18 @@ fn a_full_disk_refuses_when_told_so_and_the_id_stays_free() {
     let (_, kept) = again.get("/v1/lists/deny/entries");
     assert_eq!(kept["entries"][0]["value"], "tok_1", "{kept}");
 }
+
+#[test]
+fn a_read_only_disk_is_told_at_start() {
+    let Some(disk) = Disk::nearly_full() else { return };
+    disk.free();
+    start(&disk.state(), "answer").kill();
+    let remounted = Command::new("mount").args(["-o", "remount,ro"]).arg(disk.directory.path()).status();
+    assert!(remounted.expect("mount").success());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fraudd"));
+    command.args(["serve", "--listen", "127.0.0.1:0"]).env("FRAUDD__MODELS__ENABLED", "false");
+    let output = command.env("FRAUDD__STATE__DIRECTORY", disk.state()).output().expect("the binary");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{told}");
+    assert!(told.contains("LOCK") && told.contains("Read-only file system"), "{told}");
+}
