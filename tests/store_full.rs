@@ -116,6 +116,10 @@ fn a_full_disk_refuses_when_told_so_and_the_id_stays_free() {
     assert_eq!(service.post("/v1/labels", &label).expect("an answer").0, 503);
     let entry = r#"{"field":"card.token","value":"tok_1","reason":"stolen"}"#;
     assert_eq!(service.get(&format!("/v1/decisions/t-{full}")).0, 404);
+    assert!(
+        service.text("/metrics").contains("\nfraudd_store_failing 1"),
+        "nothing was written since: the alarm stands"
+    );
     disk.free();
     let answered = (0..POSTS_MAX).map(|_| post(full)).find(|(status, _)| *status == 200).expect("it recovers");
     assert_eq!(answered.1["evaluation_status"], "new");
