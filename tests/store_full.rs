@@ -116,6 +116,10 @@ fn a_full_disk_refuses_when_told_so_and_the_id_stays_free() {
     assert_eq!(service.post("/v1/labels", &label).expect("an answer").0, 503);
     let entry = r#"{"field":"card.token","value":"tok_1","reason":"stolen"}"#;
     assert_eq!(service.get(&format!("/v1/decisions/t-{full}")).0, 404);
+    assert!(
+        service.text("/metrics").contains("\nfraudd_store_failing 1"),
+        "nothing was written since: the alarm stands"
+    );
     disk.free();
     let answered = (0..POSTS_MAX).map(|_| post(full)).find(|(status, _)| *status == 200).expect("it recovers");
     assert_eq!(answered.1["evaluation_status"], "new");
@@ -126,4 +130,19 @@ fn a_full_disk_refuses_when_told_so_and_the_id_stays_free() {
     let again = start(&disk.state(), "refuse");
     let (_, kept) = again.get("/v1/lists/deny/entries");
     assert_eq!(kept["entries"][0]["value"], "tok_1", "{kept}");
+}
+
+#[test]
+fn a_read_only_disk_is_told_at_start() {
+    let Some(disk) = Disk::nearly_full() else { return };
+    disk.free();
+    start(&disk.state(), "answer").kill();
+    let remounted = Command::new("mount").args(["-o", "remount,ro"]).arg(disk.directory.path()).status();
+    assert!(remounted.expect("mount").success());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fraudd"));
+    command.args(["serve", "--listen", "127.0.0.1:0"]).env("FRAUDD__MODELS__ENABLED", "false");
+    let output = command.env("FRAUDD__STATE__DIRECTORY", disk.state()).output().expect("the binary");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{told}");
+    assert!(told.contains("LOCK") && told.contains("Read-only file system"), "{told}");
 }

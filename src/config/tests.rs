@@ -86,6 +86,17 @@ fn all_faults_come_at_once() {
 }
 
 #[test]
+fn state_is_in_memory_unless_a_directory_is_named() {
+    assert_eq!(load("", &[]).expect("valid").0.state, None);
+    let (settings, _) = load("[state]\ndirectory = \"state\"\ndurability = \"disk\"", &[]).expect("valid");
+    let state = settings.state.expect("a store");
+    assert_eq!((state.durability, state.on_failure), (store::Durability::Disk, store::OnFailure::Answer));
+    assert_eq!(state.age_max, settings.ledger.age_max);
+    let found = faults("[state]\nsegment_size = \"1KiB\"\ndurability = \"maybe\"", &[]);
+    assert_eq!(found.len(), 2, "{found:?}");
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let line = format!("shop:score:{}", "ab".repeat(32));
     let (settings, effective) = load("", &[("FRAUDD__AUTH__KEYS", &line)]).expect("valid");

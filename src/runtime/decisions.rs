@@ -138,22 +138,23 @@ impl Ledger {
 
     /// Reserves an id, or says what became of it.
     pub fn reserve(&self, transaction_id: &str, payload_hash: u128) -> Reservation<'_> {
-        self.reserve_unless(transaction_id, payload_hash, true)
+        self.reserve_unless(transaction_id, payload_hash, None)
     }
 
-    /// Reserves an id although an index points somewhere: what lies there was another id's.
-    pub fn reserve_anew(&self, transaction_id: &str, payload_hash: u128) -> Reservation<'_> {
-        self.reserve_unless(transaction_id, payload_hash, false)
+    /// Reserves an id although the index points to `at`: what lies there is gone or was another id's. A
+    /// record that was written anew meanwhile is found where it is now.
+    pub fn reserve_anew(&self, transaction_id: &str, payload_hash: u128, at: OnDisk) -> Reservation<'_> {
+        self.reserve_unless(transaction_id, payload_hash, Some(at))
     }
 
-    fn reserve_unless(&self, transaction_id: &str, payload_hash: u128, placed: bool) -> Reservation<'_> {
+    fn reserve_unless(&self, transaction_id: &str, payload_hash: u128, not_at: Option<OnDisk>) -> Reservation<'_> {
         let key = id_key(transaction_id);
         let mut part = self.shard_of(id_hash(key)).lock();
         let Part { entries, places } = &mut *part;
         match entries.get_mut(&key) {
             None => {
-                if let Some(place) = places.get(id_hash(key)).filter(|_| placed) {
-                    return Reservation::OnDisk(OnDisk(place));
+                if let Some(place) = places.get(id_hash(key)).map(OnDisk).filter(|place| not_at != Some(*place)) {
+                    return Reservation::OnDisk(place);
                 }
                 entries.insert(key, Entry::Reserved { payload_hash, waiters: None });
                 Reservation::Reserved(Ticket { ledger: self, key, event: Vec::new(), deferred: false, settled: false })

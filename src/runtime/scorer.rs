@@ -153,7 +153,7 @@ impl Scorer {
                         return Answer::Conflict;
                     }
                     // Retention let it go meanwhile, or it was another id with the same hash.
-                    Ok(_) => ledger.reserve_anew(request.transaction.id(), payload_hash),
+                    Ok(_) => ledger.reserve_anew(request.transaction.id(), payload_hash, place),
                     Err(_) => return Answer::Unreadable,
                 },
                 Reservation::Decided(record) => {

@@ -32,6 +32,8 @@ use crate::tasks::{self, Shutdown};
 use crate::telemetry::events::{StoreKeepFailed, StoreSegmentsGone};
 
 const RETENTION_EVERY: Duration = Duration::from_secs(1);
+/// How long to wait after a segment could not be sealed: a full disk must not flood the log.
+const SEAL_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// How much is kept.
 pub(super) struct Limits {
@@ -104,11 +106,13 @@ impl Keeper {
     pub(super) fn start(self, stop: Arc<Stop>, shutdown: Shutdown) -> io::Result<JoinHandle<()>> {
         tasks::thread("fraudd-keeper", move || {
             let _leave = Leave(shutdown);
-            let mut looked = Moment::now();
+            let (mut looked, mut seal_at) = (Moment::now(), Moment::now());
             loop {
                 let is_last = stop.wait(self.limits.interval);
                 self.sync();
-                self.logs.iter().for_each(seal);
+                if (is_last || seal_at.has_passed()) && self.logs.each_ref().map(seal).contains(&false) {
+                    seal_at = Moment::now().after(SEAL_AGAIN_AFTER);
+                }
                 if is_last || looked.elapsed() >= RETENTION_EVERY {
                     looked = Moment::now();
                     self.let_go();
@@ -183,13 +187,14 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Seals what is full: cut, synced, with its index beside it. What fails is tried again.
-fn seal(kept: &Kept) {
-    while let Some(segment) = kept.full.lock().pop_front() {
+/// Seals what is full: cut, synced, with its index beside it. `false`: something must be tried again.
+fn seal(kept: &Kept) -> bool {
+    loop {
+        let Some(segment) = kept.full.lock().pop_front() else { return true };
         if let Err(error) = seal_one(&segment) {
             StoreKeepFailed { operation: "seal", path: &segment.path.display(), error: &error }.emit();
             kept.full.lock().push_front(segment);
-            return;
+            return false;
         }
         segment.seal();
     }

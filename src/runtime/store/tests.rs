@@ -267,6 +267,19 @@ async fn damage_before_whole_frames_refuses_the_start_and_repair_copies_the_rest
 }
 
 #[tokio::test]
+async fn a_damaged_header_refuses_the_start() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let newest = crashed(directory.path()).await;
+    let mut bytes = fs::read(&newest).expect("readable");
+    bytes[20] ^= 1;
+    fs::write(&newest, &bytes).expect("written");
+    let error = refused(directory.path());
+    assert!(error.contains("damaged at byte 0") && error.contains(newest.to_str().expect("text")), "{error}");
+    assert_eq!(check(directory.path(), &|_| {}).expect("readable").ledger.damages.len(), 1);
+    assert_eq!(fs::read(&newest).expect("readable"), bytes, "a refused store was changed");
+}
+
+#[tokio::test]
 async fn a_sealed_segment_that_is_short_or_missing_refuses_the_start() {
     let directory = tempfile::tempdir().expect("a directory");
     open(directory.path()).restored().decide_all(0..300).await;

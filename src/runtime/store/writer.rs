@@ -60,6 +60,8 @@ struct Episode {
     retry_at: Moment,
     pause: Duration,
     lost: u64,
+    /// Whether only a write that goes through shows that it is over.
+    needs_write: bool,
 }
 
 /// How far a group got.
@@ -288,6 +290,7 @@ impl Writer {
 
     /// Writes what waits from a failure, in order, as long as it goes well.
     fn retry(&mut self) {
+        let mut wrote = false;
         while !self.pending.is_empty() {
             if self.episode.as_ref().is_some_and(|episode| !episode.retry_at.has_passed()) {
                 return;
@@ -303,6 +306,7 @@ impl Writer {
                 Written::Whole(placed) => {
                     self.pending_bytes -= bytes;
                     self.publish(&mut batch, placed, true);
+                    wrote = true;
                 }
                 Written::Unsynced(placed, error) => {
                     self.pending_bytes -= bytes;
@@ -315,7 +319,10 @@ impl Writer {
                 }
             }
         }
-        let is_over = self.episode.as_ref().is_some_and(|episode| episode.retry_at.has_passed());
+        let is_over = self.episode.as_ref().is_some_and(|episode| {
+            // Nothing waits, so nothing was tried: a full disk would look mended.
+            episode.retry_at.has_passed() && (wrote || !episode.needs_write)
+        });
         if is_over && self.parts.events.is_well() && self.parts.decisions.is_well() {
             self.recover();
         }
@@ -342,10 +349,11 @@ impl Writer {
         let pause = self.episode.as_ref().map_or(PAUSE_MIN, |episode| (episode.pause * 2).min(PAUSE_MAX));
         let retry_at = Moment::now().after(pause);
         StoreFailed { operation, error, is_first: self.episode.is_none() }.emit();
-        match &mut self.episode {
-            Some(episode) => (episode.retry_at, episode.pause) = (retry_at, pause),
-            None => self.episode = Some(Episode { began: Moment::now(), retry_at, pause, lost: 0 }),
-        }
+        let needs_write = operation == "write";
+        let fresh = || Episode { began: Moment::now(), retry_at, pause, lost: 0, needs_write };
+        let episode = self.episode.get_or_insert_with(fresh);
+        (episode.retry_at, episode.pause) = (retry_at, pause);
+        episode.needs_write |= needs_write;
     }
 
     fn recover(&mut self) {
@@ -382,12 +390,15 @@ fn event_payloads(message: &Message) -> impl Iterator<Item = &[u8]> {
 /// Syncs; when that fails writes all that was not synced into a new file and syncs that.
 fn sync_surely(appender: &mut Appender, moved: Option<(&Ledger, &mut Vec<Placed>)>) -> io::Result<()> {
     let Err(error) = appender.sync() else { return Ok(()) };
+    let (ledger, placed) = moved.unzip();
     let mut places = Vec::new();
-    let anew = appender.write_anew(&mut |payload, place| places.push((encoding::note(payload), place)));
-    if let Some((ledger, placed)) = moved {
-        relocate(ledger, &places);
+    let anew = appender.write_anew(&mut |payload, place| {
+        places.push(place);
+        relocate(ledger, payload, place);
+    });
+    if let Some(placed) = placed {
         let fresh = places.len().saturating_sub(placed.len());
-        for (placed, (_, place)) in placed.iter_mut().zip(places.iter().skip(fresh)) {
+        for (placed, place) in placed.iter_mut().zip(places.iter().skip(fresh)) {
             placed.place = *place;
         }
     }
@@ -398,11 +409,11 @@ fn sync_surely(appender: &mut Appender, moved: Option<(&Ledger, &mut Vec<Placed>
     })
 }
 
-fn relocate(ledger: &Ledger, places: &[(Option<encoding::Note>, super::Place)]) {
-    for (note, place) in places {
-        if let Some(note) = note.filter(|note| note.tag == encoding::Tag::Decision) {
-            ledger.relocate(note.hash, *place);
-        }
+/// Points a kept decision to where it is now, before the file it was in goes.
+fn relocate(ledger: Option<&Ledger>, payload: &[u8], place: super::Place) {
+    let decision = encoding::note(payload).filter(|note| note.tag == encoding::Tag::Decision);
+    if let Some((ledger, note)) = ledger.zip(decision) {
+        ledger.relocate(note.hash, place);
     }
 }
 
@@ -410,11 +421,7 @@ type Mended = Option<(io::Error, io::Result<()>)>;
 
 fn mend(appender: &mut Appender, ledger: Option<&Ledger>) -> Mended {
     let failed = appender.failed_sync()?;
-    let mut places = Vec::new();
-    let anew = appender.write_anew(&mut |payload, place| places.push((encoding::note(payload), place)));
-    if let Some(ledger) = ledger {
-        relocate(ledger, &places);
-    }
+    let anew = appender.write_anew(&mut |payload, place| relocate(ledger, payload, place));
     if anew.is_err() {
         // Still to be done: the next attempt must find it so.
         appender.fail_sync(io::Error::new(failed.kind(), failed.to_string()));

@@ -238,7 +238,7 @@ async fn told(response: Response) -> (StatusCode, Vec<String>, String) {
 #[tokio::test]
 async fn both_ways_in_answer_alike() {
     let keys = Keys::parse(&format!("reader:read:{}", "0".repeat(64))).expect("keys");
-    let guarded = Setup { access: Access::Keys(keys), limits: Limits::default() };
+    let guarded = Setup { access: Access::Keys(keys), ..Setup::default() };
     let full = Setup { limits: Limits { concurrency_max: 0, ..Limits::default() }, ..Setup::default() };
     let requests = || {
         let good = || Request::post("/v1/decisions").header("host", "localhost").header("x-request-id", "r-1");
@@ -270,4 +270,22 @@ async fn a_panic_is_an_answer_too() {
     let (status, _, said) = told(response).await;
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
     assert!(said.contains("\"code\":\"internal\"") && !said.contains("on purpose"), "{said}");
+}
+
+#[tokio::test]
+async fn while_state_is_restored_rules_answer_and_say_so() {
+    let gate = Arc::new(crate::runtime::store::Gate::replaying());
+    let service = service(Setup { gate, ..Setup::default() });
+    let router = router(Arc::clone(&service));
+    let decision = post(&router, "/v1/decisions", GOOD).await.json();
+    assert_eq!(decision["degraded_reasons"], serde_json::json!(["restoring"]), "{decision}");
+    assert_ne!(decision["decision_source"], "model");
+    assert!(!service.scorer.entities().knows("t-1"), "the replay brings it, in order");
+    let label = r#"{"transaction_id":"t-1","label":"fraud","occurred_at":"2026-03-01T10:00:01Z","source":"x"}"#;
+    assert_eq!(post(&router, "/v1/labels", label).await.json()["result"], "pending");
+    let health = get(&router, "/v1/health").await.json();
+    let reasons = health["degraded_reasons"].as_array().expect("a list");
+    assert!(reasons.contains(&"restoring".into()), "{health}");
+    service.life.tell("restoring 42 %, about 12 s left");
+    assert!(get(&router, "/readyz").await.text.contains("restoring 42 %"));
 }

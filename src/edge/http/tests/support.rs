@@ -21,6 +21,7 @@ use crate::runtime::entities::{self, Entities};
 use crate::runtime::explainer::{self, Budget};
 use crate::runtime::scorer::{self, Scorer};
 use crate::runtime::slot::{Release, Slot};
+use crate::runtime::store::Gate;
 use crate::scoring::decide::policy::Policy;
 use crate::scoring::feature::Schema;
 use crate::scoring::rule::RuleSet;
@@ -32,11 +33,12 @@ pub(in crate::edge::http) const GOOD: &str = r#"{"transaction_id":"t-1","occurre
 pub(in crate::edge::http) struct Setup {
     pub(in crate::edge::http) access: Access,
     pub(in crate::edge::http) limits: Limits,
+    pub(in crate::edge::http) gate: Arc<Gate>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { access: Access::Loopback, limits: Limits::default() }
+        Self { access: Access::Loopback, limits: Limits::default(), gate: Arc::new(Gate::live()) }
     }
 }
 
@@ -47,7 +49,7 @@ pub(in crate::edge::http) fn service(setup: Setup) -> Arc<Service> {
 pub(in crate::edge::http) fn service_with(setup: Setup, protocol: Option<Arc<Protocol>>) -> Arc<Service> {
     let clock = Clock::manual(Timestamp::parse("2026-03-01T10:00:01Z").expect("an instant"));
     let service = Service {
-        scorer: scorer(clock.clone()),
+        scorer: scorer(clock.clone(), setup.gate),
         clock,
         contract: Contract::new(Arc::new(RateTable::identity(Currency::parse("EUR").expect("a currency")))),
         mappings: Mappings::parse(include_str!("../../../../config/mapping.toml")).expect("mappings"),
@@ -66,7 +68,7 @@ pub(in crate::edge::http) fn service_with(setup: Setup, protocol: Option<Arc<Pro
 }
 
 /// Builds the scorer under the doors: shipped schema, rules and policy, no model.
-fn scorer(clock: Clock) -> Scorer {
+fn scorer(clock: Clock, gate: Arc<Gate>) -> Scorer {
     let schema = Arc::new(Schema::parse(include_str!("../../../../models/schemas/card-fraud.toml")).expect("a schema"));
     let entities = Entities::new(entities::Options::default(), &[Arc::clone(&schema)]).expect("entities");
     let rates = RateTable::identity(Currency::parse("EUR").expect("a currency"));
@@ -87,7 +89,7 @@ fn scorer(clock: Clock) -> Scorer {
         slot: Arc::new(Slot::new(release)),
         entities: Arc::new(entities),
         ledger: Arc::new(Ledger::new(decisions::Options::default())),
-        gate: Arc::new(crate::runtime::store::Gate::live()),
+        gate,
         clock,
         explanations: Budget::new(&explainer::Options::default(), Moment::now()),
     };
