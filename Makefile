@@ -8,11 +8,14 @@ SHELL := /bin/bash
 export ORT_DYLIB_PATH ?= $(CURDIR)/.deps/onnxruntime/libonnxruntime.so.1.28.0
 export ORT_DISABLE_TELEMETRY := 1
 ADDRESS ?= 127.0.0.1:8080
+# What builds the image: podman or docker.
+ENGINE ?= $(shell command -v podman || echo docker)
+IMAGE ?= localhost/fraudd:latest
 
-.PHONY: help run build runtime python test crash-test format lint house unit doc deny bench bench-rest oip-test loadtest handbook converters model release clean
+.PHONY: help run build runtime python test crash-test format lint unit doc deny operators image container-test cluster-test alerts-test k8s-test bench bench-rest oip-test loadtest handbook converters model release clean
 
 help: ## Lists the targets.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 run: build ## Starts the service on 127.0.0.1:8080 with the shipped models.
 	@exec target/release/fraudd serve --config config/run.toml --listen $(ADDRESS)
@@ -26,7 +29,7 @@ runtime: ## Fetches ONNX Runtime 1.28.0 into .deps/ (or takes ORT_DYLIB_PATH).
 python: ## Sets up the pinned Python of models/training in .deps/.
 	@models/training/setup.sh
 
-test: runtime format lint unit doc deny ## Format, clippy, house, unit, property, API and doc tests, supply chain.
+test: runtime format lint unit doc deny operators ## Format, clippy, house, unit, property, API and doc tests, supply chain, container, manifests, alerts.
 	@echo "make test: all green"
 
 format:
@@ -49,12 +52,34 @@ doc:
 deny: ## Licences, bans and sources of every dependency.
 	@scripts/cargo-deny check bans licenses sources
 
+# The image of this test holds the debug binary that `unit` has built: same container, no second
+# compilation (the same words to cargo, or its features would differ). `make container-test` takes the release build.
+operators: k8s-test alerts-test
+	@cargo test --quiet --locked --workspace --lib --bins --tests --no-run
+	@FRAUDD_BINARY=target/debug/fraudd scripts/container-test --transactions 10000
+
+k8s-test: ## The manifests of k8s/ against Kubernetes' schemas and our own rules; no cluster.
+	@scripts/k8s-test
+
+alerts-test: ## The alerts against made-up series, and every query of the board (promtool).
+	@scripts/alerts-test
+
+container-test: build ## Builds the image and runs it: read-only root, no capability, 256 MiB (podman).
+	@scripts/container-test
+
+cluster-test: ## Runs the image of container-test in the cluster that KUBECTL names (IMAGE_LOAD takes it there).
+	@scripts/cluster-test
+
+image: ## Builds the image as localhost/fraudd, compiling inside; needs an image registry or BUILD_IMAGE and RUNTIME_IMAGE.
+	$(ENGINE) build --tag $(IMAGE) --build-arg REVISION=$$(git rev-parse --short HEAD 2>/dev/null || echo unknown) \
+	  $(if $(BUILD_IMAGE),--build-arg BUILD_IMAGE=$(BUILD_IMAGE)) $(if $(RUNTIME_IMAGE),--build-arg RUNTIME_IMAGE=$(RUNTIME_IMAGE)) .
+
 bench: runtime ## Benchmarks: rules, features and the REST path beside its peers.
 	cargo bench --locked
 	loadtest/bench.sh
 
 loadtest: runtime ## Load, overload, kill -9 and durability, with a report; IMAGE=NAME tests a container, ARGS='--quick'.
-	@loadtest/loadtest.sh $(if $(IMAGE),--image $(IMAGE)) $(ARGS)
+	@loadtest/loadtest.sh $(if $(filter file,$(origin IMAGE)),,--image $(IMAGE)) $(ARGS)
 
 oip-test: runtime ## Calls the inference protocol with tritonclient and KServe's client, pinned by hash.
 	cargo build --locked --bin fraudd

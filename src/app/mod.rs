@@ -132,7 +132,7 @@ impl App {
             },
         );
         let vitals = vitals::Vitals::new(&entities, &ledger, &resident, &schemas);
-        vitals.export();
+        vitals.export(&settings);
         let repository = repository(&settings, resident)?;
         let protocol = || Arc::new(Protocol::new(Arc::clone(&repository), settings.protocol.clone()));
         let service = Arc::new(Service {

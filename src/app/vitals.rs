@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::config::Settings;
 use crate::runtime::decisions::Ledger;
 use crate::runtime::entities::{Entities, Warmth};
 use crate::runtime::resident::Resident;
@@ -59,8 +60,24 @@ impl Vitals {
         ])
     }
 
-    /// Exports them with every scrape.
-    pub(super) fn export(&self) {
+    /// Exports them with every scrape, and once the bounds that the settings give them.
+    pub(super) fn export(&self, settings: &Settings) {
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        // With a store, memory only caches decisions: full is how it should be, and the disk has the bound.
+        let ledger = match &settings.state {
+            Some(store) => ("ledger_disk_bytes", Some(store.bytes_max)),
+            None => ("ledger_bytes", Some(number(settings.ledger.bytes_max))),
+        };
+        let bounds = [
+            ledger,
+            ("entity_bytes", settings.entities.bytes_max.map(number)),
+            ("labels_pending", Some(number(settings.entities.labels_pending_max))),
+            ("inference_queue", Some(number(settings.inference.queue_len_max.get()))),
+        ];
+        for (part, bound) in bounds {
+            let Some(bound) = bound else { continue };
+            metrics().set_state_max(part, bound);
+        }
         let vitals = self.clone();
         metrics().before_scrape(move |metrics| {
             for (part, value) in vitals.read() {

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod config;
 pub mod features;
 pub mod model;
+pub mod probe;
 pub mod replay;
 pub mod serve;
 pub mod simulate;
@@ -49,6 +50,8 @@ enum Command {
     Config(config::Args),
     /// Make a recorded decision again
     Audit(audit::Args),
+    /// Ask a running service whether it is ready; the health check of the container
+    Probe(probe::Args),
     /// Score a history into a store of its own and measure the answers
     Replay(replay::Args),
     /// Check a store, or copy what is readable of a damaged one
@@ -65,6 +68,7 @@ pub fn run() -> ExitCode {
         Command::Model(args) => model::run(&args).map_err(Into::into),
         Command::Config(args) => config::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Probe(args) => probe::run(&args),
         Command::Replay(args) => replay::run(args),
         Command::Store(args) => store::run(&args),
     };

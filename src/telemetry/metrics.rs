@@ -23,6 +23,8 @@ pub const LABEL_OUTCOMES: [&str; 3] = ["applied", "pending", "unchanged"];
 pub const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// What a spans' queue does with one.
 pub const SPAN_OUTCOMES: [&str; 3] = ["exported", "dropped", "failed"];
+/// What becomes of a reload.
+pub const RELOAD_RESULTS: [&str; 2] = ["applied", "refused"];
 /// What the gauges of state count.
 pub const STATE_PARTS: [&str; 15] = [
     "entities",
@@ -78,6 +80,8 @@ pub struct Metrics {
     pub releases: IntCounter,
     /// State by part, set before a scrape.
     pub state: Vec<IntGauge>,
+    /// Bounds of state by part, set once.
+    state_max: IntGaugeVec,
     /// Whether the service is ready.
     pub ready: IntGauge,
     /// Spans by what became of them.
@@ -214,16 +218,13 @@ impl Metrics {
                 "Rule verdicts other than no_hit, by configured rule.",
                 &["rule", "verdict"],
             ),
-            reloads: build.counters(
-                "fraudd_reloads_total",
-                "Reloads of rules, lists and policy, by result.",
-                &["result"],
-            ),
+            reloads: build.counters_from_start(RELOADS, "result", &RELOAD_RESULTS),
             releases: build.counter("fraudd_releases_total", "Releases put in force."),
             state: {
                 let vec = build.gauges("fraudd_state", "State held in memory, by part.", &["part"]);
                 STATE_PARTS.iter().map(|part| vec.with_label_values(&[part])).collect()
             },
+            state_max: build.gauges("fraudd_state_max", STATE_MAX_HELP, &["part"]),
             ready: build.gauge("fraudd_ready", "1 when the service is ready."),
             spans: build.by_label(
                 "fraudd_spans_total",
@@ -255,6 +256,13 @@ impl Metrics {
         }
     }
 
+    /// Tells the bound of a gauge of state; a name that is not one of [`STATE_PARTS`] changes nothing.
+    pub fn set_state_max(&self, part: &str, value: u64) {
+        if STATE_PARTS.contains(&part) {
+            self.state_max.with_label_values(&[part]).set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    }
+
     /// Appends the Prometheus text format to `out`.
     pub fn scrape(&self, out: &mut Vec<u8>) {
         for hook in self.scrape.lock().iter() {
@@ -267,8 +275,7 @@ impl Metrics {
     /// Returns the name and help of every metric, for the documentation.
     #[must_use]
     pub fn documented(&self) -> Vec<(String, String)> {
-        self.http.problems.with_label_values(&["internal"]);
-        self.reloads.with_label_values(&["applied"]);
+        self.state_max.with_label_values(&["inference_queue"]);
         self.rule_verdicts.with_label_values(&["none", "hit"]);
         self.store.failures.with_label_values(&["write"]);
         self.store.gone.with_label_values(&["ledger"]);
@@ -286,7 +293,11 @@ impl Http {
                 "status",
                 &STATUS_CLASSES,
             ),
-            problems: build.counters("fraudd_http_problems_total", "HTTP refusals by problem code.", &["code"]),
+            problems: build.counters_from_start(
+                ("fraudd_http_problems_total", "HTTP refusals by problem code."),
+                "code",
+                &["internal", "too_many_requests"],
+            ),
             in_flight: build.gauge("fraudd_http_requests_in_flight", "HTTP requests being served."),
             connections: build.gauge("fraudd_http_connections", "HTTP connections open."),
             fields_ignored: build
@@ -294,6 +305,9 @@ impl Http {
         }
     }
 }
+
+const RELOADS: (&str, &str) = ("fraudd_reloads_total", "Reloads of rules, lists and policy, by result.");
+const STATE_MAX_HELP: &str = "Bounds of state, by part; a part without one is not there.";
 
 impl Store {
     fn new(build: &Builder) -> Self {
@@ -346,6 +360,16 @@ impl Builder {
         counters
     }
 
+    /// Builds counters of which those of `values`, which alerts look at, are there from the start: an
+    /// increase from nothing is no increase to Prometheus.
+    fn counters_from_start(&self, (name, help): (&str, &str), label: &str, values: &[&str]) -> IntCounterVec {
+        let counters = self.counters(name, help, &[label]);
+        for value in values {
+            counters.with_label_values(&[value]);
+        }
+        counters
+    }
+
     /// Builds a counter per value of one label.
     pub(super) fn by_label(&self, name: &str, help: &str, label: &str, values: &[&str]) -> Vec<IntCounter> {
         let counters = self.counters(name, help, &[label]);
@@ -386,6 +410,20 @@ mod tests {
         let expected: Vec<_> =
             metrics().documented().into_iter().map(|(name, help)| format!("| `{name}` | {help} |")).collect();
         assert_eq!(documented, expected, "\n{}", expected.join("\n"));
+    }
+
+    #[test]
+    fn bounds_and_both_results_of_reloads_are_there_from_the_start() {
+        let registry = Metrics::new();
+        registry.set_state_max("entity_bytes", 1_024);
+        registry.set_state_max("no such part", 7);
+        let mut text = Vec::new();
+        registry.scrape(&mut text);
+        let text = String::from_utf8(text).expect("UTF-8");
+        assert!(text.contains(r#"fraudd_state_max{part="entity_bytes"} 1024"#) && !text.contains("no such part"));
+        for result in RELOAD_RESULTS {
+            assert!(text.contains(&format!(r#"fraudd_reloads_total{{result="{result}"}} 0"#)), "{result}");
+        }
     }
 
     #[test]
