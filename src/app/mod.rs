@@ -15,7 +15,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::config::Settings;
@@ -166,8 +165,8 @@ impl App {
         }
         let store = store.map(|store| store.start(service.scorer.ledger(), &entities, &shutdown).map(Arc::new));
         let store = store.transpose()?;
-        let listener = TcpListener::bind(settings.listen).await;
-        let listener = listener.with_context(|| format!("tried to listen on {}", settings.listen))?;
+        let listener =
+            http::listen(settings.listen).with_context(|| format!("tried to listen on {}", settings.listen))?;
         let address = listener.local_addr()?;
         ServiceStarted { address: &address }.emit();
         if matches!(service.access, Access::Insecure) {

@@ -18,6 +18,7 @@ mod record;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
@@ -31,6 +32,8 @@ pub use feed::Page;
 use places::Places;
 pub use record::{Cursor, ListHit, Record};
 
+/// How long a decision waits for the writer at least, whatever is left of its deadline.
+const WRITE_WAIT_MIN: Duration = Duration::from_millis(25);
 const SHARDS: usize = 64;
 
 /// How much the ledger keeps in memory.
@@ -343,7 +346,7 @@ impl Ticket<'_> {
     }
 
     /// Records the decision, answers everyone who waits for it and returns it with its cursor. Past
-    /// `deadline` nobody waits for the disk: what the settings say of failures holds, and the record may
+    /// `deadline`, or 25 ms where less is left, nobody waits for the disk: what the settings say of failures holds, and the record may
     /// still be written.
     pub async fn settle(mut self, record: Record, deadline: Moment) -> Settled {
         let (ledger, key) = (self.ledger, self.key);
@@ -359,13 +362,19 @@ impl Ticket<'_> {
         let (event, deferred) = (std::mem::take(&mut self.event), self.deferred);
         let kept = Arc::clone(&record);
         let decided = Decided { key, record: kept, event, payload, deferred, reply: Some(reply) };
-        if shelf.queue.push(Message::Decided(Box::new(decided))).is_err() {
+        let Ok(rouse) = shelf.queue.push(Message::Decided(Box::new(decided))) else {
             // The ticket gives the id back: nothing of this is on its way to the disk.
             return late(shelf, &record);
-        }
+        };
         // From here on the writer settles it, also when this request is given up.
         self.settled = true;
-        let deadline = tokio::time::Instant::from_std(deadline.instant());
+        // Whoever is ready on this thread joins the group before the writer is woken for it.
+        tokio::task::yield_now().await;
+        drop(rouse);
+        // A decision that took all of its time is still given that of a write: it will be there, and
+        // saying that it is not would be wrong.
+        let patience = deadline.instant().max(Moment::now().after(WRITE_WAIT_MIN).instant());
+        let deadline = tokio::time::Instant::from_std(patience);
         match tokio::time::timeout_at(deadline, answer).await {
             Ok(Ok(settled)) => {
                 let is_unrecorded = match &settled {

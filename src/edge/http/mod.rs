@@ -33,7 +33,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
 pub use auth::{Access, KeyFault, Keys, Scope};
-pub use server::serve;
+pub use server::{listen, serve};
 pub use service::{Limits, ModelView, Phase, Service};
 
 use crate::edge::problem::{Code, Problem};

@@ -7,6 +7,8 @@
 //! connection that sends no whole header in time is closed, which also ends idle ones.
 
 use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 
@@ -28,6 +30,9 @@ use super::service::{Phase, Service};
 use crate::tasks::{self, Shutdown};
 use crate::telemetry::events::{DrainEnded, DrainStarted};
 use crate::telemetry::metrics;
+
+/// How many connections the kernel keeps waiting; it may keep fewer (`net.core.somaxconn`).
+const KNOCKING_MAX: u32 = 4_096;
 
 /// How the server treats connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +56,17 @@ impl Default for Options {
             drain_grace: Duration::from_secs(15),
         }
     }
+}
+
+/// Listens on an address; many may knock at once, as after a restart of what calls us.
+///
+/// # Errors
+/// The operating system's: the address is taken, or not ours.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(KNOCKING_MAX)
 }
 
 /// Serves until asked to stop, then drains; returns when everything in flight is answered or cut.

@@ -69,20 +69,24 @@ impl Queue {
         Self { line: Mutex::default(), filled: Condvar::new(), len_max }
     }
 
-    /// Appends a message, or hands it back when the line is full or closed.
-    pub(crate) fn push(&self, message: Message) -> Result<(), Message> {
+    /// Appends a message, or hands it back when the line is full or closed. Wakes the writer when what it
+    /// returns is dropped, so that whoever pushes meanwhile is served by the same wake-up.
+    pub(crate) fn push(&self, message: Message) -> Result<Rouse<'_>, Message> {
         let mut line = self.line.lock();
         if line.is_closed || line.messages.len() >= self.len_max {
             return Err(message);
         }
         line.messages.push(message);
-        // A writer that is awake comes back by itself: most messages of a busy service wake nobody.
-        let wake = std::mem::take(&mut line.is_asleep);
-        drop(line);
+        Ok(Rouse(self))
+    }
+
+    /// Wakes the writer if it sleeps. One that is awake comes back by itself: most messages of a busy
+    /// service wake nobody.
+    fn rouse(&self) {
+        let wake = std::mem::take(&mut self.line.lock().is_asleep);
         if wake {
             self.filled.notify_one();
         }
-        Ok(())
     }
 
     /// Wakes the writer although there is nothing new to write.
@@ -114,6 +118,16 @@ impl Queue {
         line.is_asleep = false;
         std::mem::swap(batch, &mut line.messages);
         !line.is_closed || !batch.is_empty()
+    }
+}
+
+/// Owes the writer a wake-up, and gives it when dropped, also when its request is given up.
+#[must_use = "dropped at once, it wakes at once"]
+pub(crate) struct Rouse<'q>(&'q Queue);
+
+impl Drop for Rouse<'_> {
+    fn drop(&mut self) {
+        self.0.rouse();
     }
 }
 
