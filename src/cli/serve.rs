@@ -61,7 +61,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let (mut settings, _) = args.layers.load()?;
     settings.listen = args.listen.unwrap_or(settings.listen);
     logs::init(&settings.log)?;
-    use_small_pages();
     let mapping = match Mapping::parse(&args.map, &args.set) {
         Ok(mapping) => mapping,
         Err(faults) => bail!(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
@@ -87,15 +86,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }),
     };
     app::serve(settings, history, terminal)
-}
-
-/// Asks for pages of the usual size. A huge one is cleared whole when it is first touched, while a request
-/// waits: on a virtual machine that took 4 ms, 50 times what was asked for. Elsewhere than on Linux nothing is asked.
-fn use_small_pages() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
-        tracing::debug!(%error, "huge pages stay as they are");
-    }
 }
 
 /// Shows how far restoring is on a terminal; elsewhere the log tells.
