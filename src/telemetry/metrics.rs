@@ -10,6 +10,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
+use super::desk::Desk;
 use super::histogram::Latencies;
 use super::inference::Inference;
 use super::process::Process;
@@ -68,6 +69,8 @@ pub struct Metrics {
     pub http: Http,
     /// What goes on at the store.
     pub store: Store,
+    /// What becomes of the stream's records.
+    pub desk: Desk,
     /// Labels by kind.
     pub labels: Vec<IntCounter>,
     /// Labels by what became of them.
@@ -201,6 +204,7 @@ impl Metrics {
             inference: Inference::new(&build),
             http: Http::new(&build),
             store: Store::new(&build),
+            desk: Desk::new(&build),
             labels: build.by_label(
                 "fraudd_labels_total",
                 "Labels received, by kind.",
@@ -386,7 +390,7 @@ impl Builder {
         Outcome::ALL.into_iter().flat_map(of).collect()
     }
 
-    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+    pub(super) fn gauge(&self, name: &str, help: &str) -> IntGauge {
         let gauge = IntGauge::new(name, help).expect(CONSTANT);
         self.register(gauge.clone());
         gauge
