@@ -8,5 +8,6 @@
 
 pub mod history;
 pub mod http;
+pub mod kafka;
 pub mod problem;
 pub mod wire;
