@@ -124,6 +124,7 @@ impl App {
                 gate,
                 clock: clock.clone(),
                 explanations: Budget::new(&settings.explain, Moment::now()),
+                ownership: None,
             },
             scorer::Options {
                 model_deadline: settings.model_deadline.to_std(),
