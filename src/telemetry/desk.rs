@@ -232,8 +232,6 @@ pub struct OutboxSent {
     pub count: u64,
     /// How many the broker did not take; they are sent again.
     pub failed: u64,
-    /// Decisions that still wait.
-    pub waiting: u64,
 }
 
 impl OutboxSent {
@@ -242,8 +240,20 @@ impl OutboxSent {
         let desk = &metrics().desk;
         desk.outbox[0].inc_by(self.count);
         desk.outbox[1].inc_by(self.failed);
-        desk.outbox_waiting.set(i64::try_from(self.waiting).unwrap_or(i64::MAX));
-        debug!(count = self.count, failed = self.failed, waiting = self.waiting, "outbox");
+        debug!(count = self.count, failed = self.failed, "the broker has decisions of the outbox");
+    }
+}
+
+/// So many decisions wait in the outbox.
+pub struct OutboxWaits {
+    /// Decisions that the broker does not have.
+    pub waiting: u64,
+}
+
+impl OutboxWaits {
+    /// Sets the gauge.
+    pub fn emit(&self) {
+        metrics().desk.outbox_waiting.set(i64::try_from(self.waiting).unwrap_or(i64::MAX));
     }
 }
 

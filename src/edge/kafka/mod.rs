@@ -11,6 +11,7 @@
 
 pub mod client;
 pub mod connect;
+pub mod dead;
 pub mod desk;
 pub mod lane;
 pub mod options;

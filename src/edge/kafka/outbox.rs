@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
-use rdkafka::{ClientConfig, ClientContext, Message};
+use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::{Notify, watch};
 
 use super::signature::{DECISION_HEADER, Key, Subject};
@@ -27,7 +27,7 @@ use crate::runtime::decisions::{Ledger, Record};
 use crate::runtime::store::seal_record;
 use crate::runtime::stream::Ownership;
 use crate::tasks::{Shutdown, crash};
-use crate::telemetry::events::{OutboxSent, OutboxStuck};
+use crate::telemetry::events::{OutboxSent, OutboxStuck, OutboxWaits};
 pub use cursor::{CursorFile, Error as CursorError};
 
 /// The header that says in which form a record's payload is, whatever the topic's mapping.
@@ -226,7 +226,7 @@ impl Outbox {
             *known = acknowledged.max(*known);
             is_news
         });
-        OutboxSent { count, failed, waiting: self.waiting() }.emit();
+        OutboxSent { count, failed }.emit();
         if let Some(reason) = reason {
             self.stuck(&reason);
         }
@@ -244,6 +244,7 @@ impl Outbox {
     }
 
     fn keep(&self) {
+        OutboxWaits { waiting: self.waiting() }.emit();
         self.file.keep(*self.acknowledged.borrow());
     }
 }

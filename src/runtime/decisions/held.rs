@@ -305,6 +305,12 @@ impl Ledger {
         self.unpublished.get().map_or(0, |unpublished| unpublished.lock().len())
     }
 
+    /// Returns how many of them lie after a cursor of the feed.
+    #[must_use]
+    pub fn unpublished_since(&self, cursor: u64) -> u64 {
+        self.unpublished.get().map_or(0, |unpublished| unpublished.lock().count_after(cursor))
+    }
+
     /// Tells whether a transaction's decision of the REST door is still to be published.
     #[must_use]
     pub fn is_unpublished(&self, transaction: &Transaction) -> bool {

@@ -57,6 +57,11 @@ impl Unpublished {
         self.by_cursor.range(from..).take(limit).map(|(cursor, hash)| (*cursor, *hash)).collect()
     }
 
+    /// Counts those after a cursor.
+    pub(super) fn count_after(&self, cursor: u64) -> u64 {
+        self.by_cursor.range(cursor.saturating_add(1)..).count() as u64
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_cursor.len()
     }

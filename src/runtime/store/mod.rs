@@ -25,6 +25,7 @@ mod repair;
 mod restore;
 #[cfg(test)]
 pub(crate) mod samples;
+mod sealed;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,7 @@ pub use lists::ListsFile;
 pub use log::Recovered;
 pub use repair::{CheckReport, LogReport, check, repair};
 pub use restore::{RestoreProgress, Restored};
+pub use sealed::{read_record, seal_record};
 
 pub(crate) use encoding::{Event as StoredEvent, event as read_event};
 pub(crate) use encoding::{id_hash, id_key, put_confirmed, put_known, put_label, put_record, put_transaction};

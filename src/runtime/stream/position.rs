@@ -188,6 +188,12 @@ impl Prefix {
         }
     }
 
+    /// Moves the watermark alone, as far as an event does.
+    pub fn watch(&mut self, event_time: Timestamp) {
+        let reached = event_time.micros().saturating_sub(self.bounds.watermark_bound.micros());
+        self.position.watermark_micros = self.position.watermark_micros.max(reached);
+    }
+
     /// Extends the prefix by a record. `false`: its offset was passed before (`KA-2`), and nothing changed.
     #[must_use]
     pub fn advance(&mut self, step: &Step) -> bool {
@@ -199,11 +205,10 @@ impl Prefix {
             return false;
         }
         *next = step.offset.saturating_add(1);
-        let position = &mut self.position;
         if let Some(time) = step.event_time {
-            let reached = time.micros().saturating_sub(self.bounds.watermark_bound.micros());
-            position.watermark_micros = position.watermark_micros.max(reached);
+            self.watch(time);
         }
+        let position = &mut self.position;
         let mut bytes = [0; 34];
         bytes[0] = step.topic as u8;
         bytes[1] = step.disposition as u8;

@@ -111,6 +111,12 @@ impl StateSink {
         applied
     }
 
+    /// Begins a partition in the local store at a position that nothing local comes before.
+    pub fn begin(&self, partition: u32, at: Position) {
+        let advances = vec![Advance { partition, before: None, after: at }];
+        self.ledger.hand_over(Group { advances, ..Group::default() });
+    }
+
     /// Forgets the state of partitions that are ours no longer, here and in the local store.
     pub fn release(&self, partitions: &[u32]) {
         for partition in partitions {

@@ -16,7 +16,7 @@ use crate::edge::kafka::signature::{DECISION_HEADER, Key, Subject};
 use crate::edge::problem::Problem;
 use crate::edge::wire::{Contract, Mapping, Reject, label};
 use crate::runtime::decisions::Record;
-use crate::runtime::store::read_record;
+use crate::runtime::store::{id_hash, id_key, read_record};
 use crate::runtime::stream::Ownership;
 use crate::telemetry::TraceContext;
 use crate::telemetry::events::{FieldsIgnored, SealRefused};
@@ -82,7 +82,7 @@ impl Note {
     pub(super) fn of(transaction: &Transaction, trace: Option<TraceContext>, is_late: bool) -> Self {
         Self {
             occurred_at: transaction.occurred_at(),
-            id_hash: id_hash(transaction.id()),
+            id_hash: id_hash(id_key(transaction.id())),
             payload_hash: transaction.payload_hash(),
             trace,
             is_late,

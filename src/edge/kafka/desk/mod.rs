@@ -27,20 +27,20 @@ use crate::domain::{Label, Timestamp};
 use crate::edge::kafka::dead::Stage;
 use crate::edge::kafka::lane::{Assigned, Fault, Fetched, NextOffset, Output, Restored, Work};
 use crate::runtime::clock::{Clock, Moment};
-use crate::runtime::decisions::{Ledger, Origin};
+use crate::runtime::decisions::Origin;
 use crate::runtime::scorer::{Request, Scorer};
 use crate::runtime::stream::{
-    Lateness, Ownership, Prefix, Standing, StateSink, StreamGroup, StreamRequest, Streamed, TimeBounds,
+    Lateness, Ownership, Position, Prefix, Standing, StateSink, StreamGroup, StreamRequest, Streamed, TimeBounds,
 };
 use crate::tasks::crash;
 use crate::telemetry::TraceContext;
-use crate::telemetry::events::{DecisionMade, StreamDecided};
+use crate::telemetry::events::StreamDecided;
 use intake::{Arrival, Incoming, Intake, Note, Refusal};
 pub use intake::Options as IntakeOptions;
 use part::{Part, Verdict};
 use rate::Rate;
 pub use rate::Options as RateOptions;
-pub use restore::{Changelog, OnLostState, Options as RestoreOptions, Reader};
+pub use restore::{Changelog, Options as RestoreOptions, Reader};
 use restore::Restorer;
 use scribe::Scribe;
 pub use scribe::Options as ScribeOptions;
@@ -79,7 +79,9 @@ pub struct Parts {
     /// Which partitions are ours.
     pub ownership: Arc<Ownership>,
     /// Takes what the changelog says into state.
-    pub sink: Arc<StateSink>,
+    pub sink: StateSink,
+    /// Where the state that is here stands, by partition.
+    pub local: BTreeMap<u32, Position>,
     /// Wall time.
     pub clock: Clock,
 }
@@ -106,16 +108,13 @@ pub struct Batch {
 impl Desk {
     /// Builds a desk; `changelog` reads the changelog's topic.
     #[must_use]
-    pub fn new(parts: Parts, options: Options, changelog: Changelog) -> Self {
+    pub fn new(mut parts: Parts, options: Options, changelog: Changelog) -> Self {
         let Options { intake, scribe, rate, restore, bounds, deadline } = options;
-        let restorer = Restorer::new(restore, Arc::clone(&parts.sink), changelog);
+        let local = std::mem::take(&mut parts.local);
+        let restorer = Restorer::new(restore, (parts.sink.clone(), local), changelog);
         let intake = Intake::new(intake, Arc::clone(&parts.ownership));
         let (scribe, rate) = (Scribe::new(scribe), Rate::new(rate));
         Self { parts, intake, scribe, rate, restorer, bounds, deadline, prefixes: BTreeMap::new() }
-    }
-
-    fn ledger(&self) -> &Arc<Ledger> {
-        self.parts.scorer.ledger()
     }
 
     /// Reads a record; a panic makes it a refusal.
@@ -222,8 +221,9 @@ impl Work for Desk {
             self.prefixes.remove(partition);
             self.restorer.cancel(*partition);
             self.parts.ownership.set(number(*partition), Standing::Foreign);
-            self.parts.sink.release(number(*partition));
         }
+        let released: Vec<u32> = partitions.iter().map(|partition| number(*partition)).collect();
+        self.parts.sink.release(&released);
     }
 
     fn has_room(&self) -> bool {
@@ -242,7 +242,9 @@ impl Work for Desk {
             let Some(prefix) = self.prefixes.get(&record.partition) else { continue };
             let part = batch.parts.entry(record.partition).or_insert_with(|| Part::new(record.partition, *prefix));
             let verdict = match turn {
-                Turn::Labels(labels) => Verdict::Labels(self.parts.scorer.hold_labels(&labels)),
+                Turn::Labels(labels) => {
+                    Verdict::Labels(labels.iter().map(|label| self.parts.scorer.take_label(label)).collect())
+                }
                 Turn::Refused(refusal) => Verdict::Refused(refusal),
                 Turn::Transaction(note) => {
                     let streamed = match decided.as_mut().and_then(Iterator::next) {
@@ -281,14 +283,11 @@ impl Work for Desk {
         for (partition, part) in batch.parts {
             self.prefixes.insert(partition, part.after);
             part.tell();
-            for held in &part.held {
-                DecisionMade { decision: &held.record().decision }.emit();
-            }
             StreamDecided { counts: &part.counts }.emit();
             part.keep(&mut group);
         }
         crash::point("before-journal");
-        self.ledger().keep_group(group);
+        self.parts.scorer.keep_group(group);
         crash::point("after-journal");
     }
 

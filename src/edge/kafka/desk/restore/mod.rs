@@ -115,14 +115,20 @@ pub(super) struct Restorer {
 /// What every thread works with.
 struct Shop {
     options: Options,
-    sink: Arc<StateSink>,
+    sink: StateSink,
+    /// Where local state stands; taken out when a partition is restored from it.
+    local: Mutex<BTreeMap<u32, Position>>,
     changelog: Changelog,
     clock: Clock,
 }
 
 impl Restorer {
-    pub(super) fn new(options: Options, sink: Arc<StateSink>, changelog: Changelog) -> Self {
-        let shop = Arc::new(Shop { options, sink, changelog, clock: Clock::system() });
+    pub(super) fn new(
+        options: Options,
+        (sink, local): (StateSink, BTreeMap<u32, Position>),
+        changelog: Changelog,
+    ) -> Self {
+        let shop = Arc::new(Shop { options, sink, local: Mutex::new(local), changelog, clock: Clock::system() });
         let (jobs, queue) = sync_channel::<Job>(QUEUE_LEN_MAX);
         let (tell, finished) = channel();
         let queue = Arc::new(Mutex::new(queue));
@@ -195,10 +201,11 @@ impl Shop {
     fn restore(&self, assigned: &Assigned, is_cancelled: &Cancel) -> Outcome {
         let started = self.clock.now();
         let partition = super::number(assigned.partition);
+        let mut local = self.local.lock().remove(&partition);
         let restored = loop {
-            let restored = match plan(assigned, self.sink.position(partition), self.options.start) {
+            let restored = match plan(assigned, local, self.options.start) {
                 Plan::Go(position) => Ok((position, 0)),
-                Plan::Replay { from, to } => self.replay(assigned.partition, (from, to), is_cancelled),
+                Plan::Replay { to, .. } => self.replay(assigned.partition, (&mut local, to), is_cancelled),
                 Plan::Lost(failure) => Err(failure),
             };
             match restored {
@@ -214,7 +221,9 @@ impl Shop {
         };
         match restored {
             Ok((position, entries)) => {
-                self.sink.begin(partition, position);
+                if local.is_none() {
+                    self.sink.begin(partition, position);
+                }
                 let took = Span::from_micros(self.clock.now().micros() - started.micros()).to_std();
                 PartitionRestored { partition, entries, took }.emit();
                 Ok(position)
@@ -230,7 +239,7 @@ impl Shop {
         }
         let position = plan::anew(assigned, self.options.start);
         StateLost { partition, reason: &reason }.emit();
-        self.sink.release(partition);
+        self.sink.release(&[partition]);
         self.sink.begin(partition, position);
         Ok(position)
     }
@@ -238,20 +247,23 @@ impl Shop {
     fn replay(
         &self,
         partition: i32,
-        (from, to): (Option<Position>, Position),
+        (local, to): (&mut Option<Position>, Position),
         is_cancelled: &Cancel,
     ) -> Result<(Position, u64), Failure> {
         let mut reader = (self.changelog)(partition).map_err(Failure::unreachable)?;
         let mut replay = replay::Replay {
             sink: &self.sink,
             partition: super::number(partition),
-            position: from,
+            position: *local,
             to,
             reach: self.options.reach,
-            now: self.clock.now(),
+            started: self.clock.now(),
+            clock: &self.clock,
+            first: None,
             entries: 0,
         };
-        replay.run(&mut *reader, is_cancelled)?;
-        Ok((to, replay.entries))
+        let replayed = replay.run(&mut *reader, is_cancelled);
+        *local = replay.position;
+        replayed.map(|()| (to, replay.entries))
     }
 }

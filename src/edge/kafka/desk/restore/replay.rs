@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Cancel, Reader};
 use crate::domain::{Span, Timestamp};
+use crate::runtime::clock::Clock;
 use crate::runtime::stream::changelog::Error;
 use crate::runtime::stream::{Blob, Position, StateSink};
 use crate::telemetry::events::PartitionRestoring;
@@ -49,7 +50,10 @@ pub(super) struct Replay<'a> {
     pub(super) position: Option<Position>,
     pub(super) to: Position,
     pub(super) reach: Span,
-    pub(super) now: Timestamp,
+    pub(super) clock: &'a Clock,
+    pub(super) started: Timestamp,
+    /// The offset that the first record taken began at.
+    pub(super) first: Option<i64>,
     pub(super) entries: u64,
 }
 
@@ -99,14 +103,17 @@ impl Replay<'_> {
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let blob = decode(bytes)?;
-        match self.position {
-            Some(position) if is_before(&blob.after, &position) => return Ok(()),
-            Some(position) if blob.before != position => return Err(gap(&position, &blob.before)),
-            Some(_) => {}
+        match &self.position {
+            Some(position) => match StateSink::follow(position, &blob) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(error) => return Err(Failure::lost(error.to_string())),
+            },
             None => self.check_beginning(&blob)?,
         }
+        self.first.get_or_insert(blob.before.transactions);
         self.entries += blob.entries.len() as u64;
-        self.sink.apply(self.partition, &blob);
+        self.sink.apply(self.partition, &blob, self.position.is_some());
         self.position = Some(blob.after);
         Ok(())
     }
@@ -114,7 +121,7 @@ impl Replay<'_> {
     /// A changelog that does not begin at the first record must reach back as far as windows do.
     fn check_beginning(&self, blob: &Blob<'_>) -> Result<(), Failure> {
         let begins_at_first = blob.before.chain == 0;
-        let age = Span::from_micros(self.now.micros().saturating_sub(blob.wall_ms.saturating_mul(1_000)));
+        let age = Span::from_micros(self.clock.now().micros().saturating_sub(blob.wall_ms.saturating_mul(1_000)));
         if begins_at_first || age >= self.reach {
             return Ok(());
         }
@@ -128,21 +135,13 @@ impl Replay<'_> {
     }
 
     fn tell(&self) {
-        let done = self.position.map_or(0, |position| position.transactions);
-        let share = done as f64 / self.to.transactions.max(1) as f64;
-        PartitionRestoring { partition: self.partition, share, entries: self.entries }.emit();
+        let first = self.first.unwrap_or(0);
+        let done = self.position.map_or(0, |position| position.transactions - first);
+        let share = (done as f64 / (self.to.transactions - first).max(1) as f64).clamp(0.001, 1.0);
+        let took = Span::from_micros(self.clock.now().micros() - self.started.micros()).to_std();
+        let left = took.mul_f64((1.0 - share) / share);
+        PartitionRestoring { partition: self.partition, share, entries: self.entries, left }.emit();
     }
-}
-
-fn is_before(after: &Position, position: &Position) -> bool {
-    after.transactions <= position.transactions && after.labels <= position.labels
-}
-
-fn gap(position: &Position, before: &Position) -> Failure {
-    Failure::lost(format!(
-        "the changelog has a gap: state stands at offset {}, its next record continues offset {}",
-        position.transactions, before.transactions
-    ))
 }
 
 fn decode(bytes: &[u8]) -> Result<Blob<'_>, Failure> {
