@@ -9,9 +9,9 @@
 //! `lane` knows how to move a batch through a transaction and nothing of what is in it; `desk` knows what
 //! records mean and no client library. Whatever names the client library stays in this room.
 
+pub mod changelog;
 pub mod client;
 pub mod connect;
-pub mod dead;
 pub mod desk;
 pub mod lane;
 pub mod options;

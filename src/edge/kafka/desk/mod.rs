@@ -11,6 +11,7 @@
 //! over one record makes that one a dead letter. Knows no client library.
 
 mod intake;
+mod locals;
 mod part;
 mod rate;
 mod restore;
@@ -30,13 +31,14 @@ use crate::runtime::clock::{Clock, Moment};
 use crate::runtime::decisions::Origin;
 use crate::runtime::scorer::{Request, Scorer};
 use crate::runtime::stream::{
-    Lateness, Ownership, Position, Prefix, Standing, StateSink, StreamGroup, StreamRequest, Streamed, TimeBounds,
+    Lateness, Ownership, Prefix, Standing, StateSink, StreamGroup, StreamRequest, Streamed, TimeBounds,
 };
 use crate::tasks::crash;
 use crate::telemetry::TraceContext;
 use crate::telemetry::events::StreamDecided;
 use intake::{Arrival, Incoming, Intake, Note, Refusal};
 pub use intake::Options as IntakeOptions;
+pub use locals::Locals;
 use part::{Part, Verdict};
 use rate::Rate;
 pub use rate::Options as RateOptions;
@@ -81,7 +83,9 @@ pub struct Parts {
     /// Takes what the changelog says into state.
     pub sink: StateSink,
     /// Where the state that is here stands, by partition.
-    pub local: BTreeMap<u32, Position>,
+    pub locals: Locals,
+    /// The number of the lane.
+    pub lane: usize,
     /// Wall time.
     pub clock: Clock,
 }
@@ -108,10 +112,9 @@ pub struct Batch {
 impl Desk {
     /// Builds a desk; `changelog` reads the changelog's topic.
     #[must_use]
-    pub fn new(mut parts: Parts, options: Options, changelog: Changelog) -> Self {
+    pub fn new(parts: Parts, options: Options, changelog: Changelog) -> Self {
         let Options { intake, scribe, rate, restore, bounds, deadline } = options;
-        let local = std::mem::take(&mut parts.local);
-        let restorer = Restorer::new(restore, (parts.sink.clone(), local), changelog);
+        let restorer = Restorer::new(restore, (parts.sink.clone(), parts.locals.clone()), changelog);
         let intake = Intake::new(intake, Arc::clone(&parts.ownership));
         let (scribe, rate) = (Scribe::new(scribe), Rate::new(rate));
         Self { parts, intake, scribe, rate, restorer, bounds, deadline, prefixes: BTreeMap::new() }
@@ -195,6 +198,7 @@ impl Work for Desk {
     type Batch = Batch;
 
     fn assigned(&mut self, partitions: Vec<Assigned>) {
+        self.parts.locals.heard(self.parts.lane, partitions.iter().map(|assigned| number(assigned.partition)));
         for assigned in partitions {
             self.parts.ownership.set(number(assigned.partition), Standing::Restoring);
             self.restorer.begin(assigned);
@@ -220,6 +224,7 @@ impl Work for Desk {
         for partition in partitions {
             self.prefixes.remove(partition);
             self.restorer.cancel(*partition);
+            let _gone = self.parts.locals.take(number(*partition));
             self.parts.ownership.set(number(*partition), Standing::Foreign);
         }
         let released: Vec<u32> = partitions.iter().map(|partition| number(*partition)).collect();
@@ -255,7 +260,7 @@ impl Work for Desk {
                 }
             };
             let is_dead = part.take(&record, verdict, (&self.scribe, &release));
-            self.rate.record(is_dead);
+            self.rate.record(is_dead, now);
         }
         let wall = self.parts.clock.now();
         batch.parts.values_mut().for_each(|part| part.seal(wall));
@@ -282,6 +287,7 @@ impl Work for Desk {
         let mut group = StreamGroup::default();
         for (partition, part) in batch.parts {
             self.prefixes.insert(partition, part.after);
+            self.parts.locals.put(number(partition), part.after.position());
             part.tell();
             StreamDecided { counts: &part.counts }.emit();
             part.keep(&mut group);

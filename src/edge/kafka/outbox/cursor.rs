@@ -26,7 +26,7 @@ pub enum Error {
         source: io::Error,
     },
     /// It is not what was written there.
-    #[error("{path} is damaged: {source}; remove it, and every decision of the REST door that is kept is sent again, which counts once")]
+    #[error("{path} is damaged: {source}; remove it, and decisions of the REST door that are not in the stream yet stay out of it")]
     Damaged {
         /// The file.
         path: String,
@@ -40,6 +40,7 @@ pub enum Error {
 struct Kept {
     first: u64,
     acknowledged: u64,
+    partitions: u32,
 }
 
 /// The file.
@@ -47,30 +48,47 @@ struct Kept {
 pub struct CursorFile {
     path: PathBuf,
     first: u64,
+    partitions: u32,
     acknowledged: AtomicU64,
 }
 
 impl CursorFile {
-    /// Opens the file, or begins one at `newest`, the feed's newest cursor.
+    /// Opens the file; `None` when there is none.
     ///
     /// # Errors
     /// [`Error`].
-    pub fn open(path: PathBuf, newest: u64) -> Result<Self, Error> {
-        let kept = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|source| Error::Damaged { path: path.display().to_string(), source })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let kept = Kept { first: newest, acknowledged: newest };
-                write(&path, kept).map_err(|source| Error::Io {
-                    what: "write",
-                    path: path.display().to_string(),
-                    source,
-                })?;
-                kept
-            }
-            Err(source) => return Err(Error::Io { what: "read", path: path.display().to_string(), source }),
-        };
-        Ok(Self { path, first: kept.first, acknowledged: AtomicU64::new(kept.acknowledged) })
+    pub fn open(path: PathBuf) -> Result<Option<Self>, Error> {
+        match fs::read(&path) {
+            Ok(bytes) => match serde_json::from_slice(&bytes) {
+                Ok(kept) => Ok(Some(Self::of(path, kept))),
+                Err(source) => Err(Error::Damaged { path: path.display().to_string(), source }),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::Io { what: "read", path: path.display().to_string(), source }),
+        }
+    }
+
+    /// Begins a file at `newest`, the feed's newest cursor, for an input of so many partitions.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn begin(path: PathBuf, newest: u64, partitions: u32) -> Result<Self, Error> {
+        let kept = Kept { first: newest, acknowledged: newest, partitions };
+        match write(&path, kept) {
+            Ok(()) => Ok(Self::of(path, kept)),
+            Err(source) => Err(Error::Io { what: "write", path: path.display().to_string(), source }),
+        }
+    }
+
+    fn of(path: PathBuf, kept: Kept) -> Self {
+        let Kept { first, acknowledged, partitions } = kept;
+        Self { path, first, partitions, acknowledged: AtomicU64::new(acknowledged) }
+    }
+
+    /// Returns how many partitions the input had when the stream was switched on.
+    #[must_use]
+    pub const fn partitions(&self) -> u32 {
+        self.partitions
     }
 
     /// Returns the cursor after which decisions belong to the stream.
@@ -90,7 +108,7 @@ impl CursorFile {
         if self.acknowledged() == acknowledged {
             return;
         }
-        match write(&self.path, Kept { first: self.first, acknowledged }) {
+        match write(&self.path, Kept { first: self.first, acknowledged, partitions: self.partitions }) {
             Ok(()) => self.acknowledged.store(acknowledged, Ordering::Relaxed),
             Err(error) => OutboxStuck { reason: &format!("its cursor cannot be written: {error}"), is_first: false }.emit(),
         }
@@ -111,12 +129,13 @@ mod tests {
     fn it_begins_at_the_newest_and_goes_on_where_it_was() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("outbox.json");
-        let file = CursorFile::open(path.clone(), 41).expect("made");
+        assert!(CursorFile::open(path.clone()).expect("readable").is_none());
+        let file = CursorFile::begin(path.clone(), 41, 12).expect("made");
         assert_eq!((file.first(), file.acknowledged()), (41, 41));
         file.keep(50);
-        let again = CursorFile::open(path.clone(), 99).expect("there");
-        assert_eq!((again.first(), again.acknowledged()), (41, 50));
+        let again = CursorFile::open(path.clone()).expect("readable").expect("there");
+        assert_eq!((again.first(), again.acknowledged(), again.partitions()), (41, 50, 12));
         fs::write(&path, b"{\"first\":1}").expect("written");
-        assert!(matches!(CursorFile::open(path, 0), Err(Error::Damaged { .. })));
+        assert!(matches!(CursorFile::open(path), Err(Error::Damaged { .. })));
     }
 }

@@ -26,6 +26,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::stream::{Position, StateSink};
 use crate::tasks;
 use crate::telemetry::events::{PartitionRestored, PartitionWaits, StateLost};
+use super::locals::Locals;
 use plan::{Plan, plan};
 pub(super) use replay::Failure;
 
@@ -116,8 +117,7 @@ pub(super) struct Restorer {
 struct Shop {
     options: Options,
     sink: StateSink,
-    /// Where local state stands; taken out when a partition is restored from it.
-    local: Mutex<BTreeMap<u32, Position>>,
+    locals: Locals,
     changelog: Changelog,
     clock: Clock,
 }
@@ -125,10 +125,10 @@ struct Shop {
 impl Restorer {
     pub(super) fn new(
         options: Options,
-        (sink, local): (StateSink, BTreeMap<u32, Position>),
+        (sink, locals): (StateSink, Locals),
         changelog: Changelog,
     ) -> Self {
-        let shop = Arc::new(Shop { options, sink, local: Mutex::new(local), changelog, clock: Clock::system() });
+        let shop = Arc::new(Shop { options, sink, locals, changelog, clock: Clock::system() });
         let (jobs, queue) = sync_channel::<Job>(QUEUE_LEN_MAX);
         let (tell, finished) = channel();
         let queue = Arc::new(Mutex::new(queue));
@@ -201,7 +201,7 @@ impl Shop {
     fn restore(&self, assigned: &Assigned, is_cancelled: &Cancel) -> Outcome {
         let started = self.clock.now();
         let partition = super::number(assigned.partition);
-        let mut local = self.local.lock().remove(&partition);
+        let mut local = self.locals.take(partition);
         let restored = loop {
             let restored = match plan(assigned, local, self.options.start) {
                 Plan::Go(position) => Ok((position, 0)),
@@ -225,6 +225,7 @@ impl Shop {
                     self.sink.begin(partition, position);
                 }
                 let took = Span::from_micros(self.clock.now().micros() - started.micros()).to_std();
+                self.locals.put(partition, position);
                 PartitionRestored { partition, entries, took }.emit();
                 Ok(position)
             }
