@@ -8,7 +8,7 @@ use super::reader::Reader;
 use super::size::Size;
 use super::{bounded, count, positive};
 use crate::domain::Span;
-use crate::edge::kafka::options::{Batch, DeadOptions, Options, Secret, Security, Timeouts, Topics};
+use crate::edge::kafka::options::{Batch, DeadOptions, Options, Overrides, Secret, Security, Timeouts, Topics};
 
 /// Reads the section; what goes wrong is a fault of the reader.
 pub(super) fn read(reader: &mut Reader) -> Option<Options> {
@@ -35,7 +35,7 @@ pub(super) fn read(reader: &mut Reader) -> Option<Options> {
         dead: dead(reader),
         mapping: reader.optional("kafka.mapping"),
         rekey: rekey(reader),
-        client: reader.table("kafka.client"),
+        client: Overrides::new(reader.table("kafka.client")),
     };
     servers?;
     for fault in options.faults() {

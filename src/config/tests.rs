@@ -174,7 +174,7 @@ fn secrets_of_the_stream_are_whole_and_not_shown() {
     let text = format!("{STREAM}[kafka.client]\n\"ssl.key.password\" = \"hushhush\"\nclient.rack = \"a\"\n");
     let (settings, effective) = load(&text, &environment).expect("valid");
     let shown = format!("{effective:?}{settings:?}");
-    for hidden in ["123456700", "0123456789abcdef"] {
+    for hidden in ["123456700", "0123456789abcdef", "hushhush"] {
         assert!(!shown.contains(hidden), "{hidden} is shown");
     }
     let of = |key: &str| effective.iter().find(|setting| setting.key == key).expect(key);
@@ -183,7 +183,7 @@ fn secrets_of_the_stream_are_whole_and_not_shown() {
     let kafka = settings.kafka.expect("a stream");
     assert_eq!(kafka.security.password.expect("a password").expose(), b"00123456700");
     assert_eq!(kafka.key.expect("a key").expose(), b"0123456789abcdef0123456789abcdef");
-    assert_eq!(kafka.client["client.rack"], "a");
+    assert!((&kafka.client).into_iter().any(|(key, value)| (key.as_str(), value.as_str()) == ("client.rack", "a")));
     let both = [environment[3], ("FRAUDD__KAFKA__HMAC_KEY", "abc")];
     assert!(faults(STREAM, &both)[0].starts_with("kafka.hmac_key: is set, and so is"));
 }

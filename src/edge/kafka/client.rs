@@ -158,7 +158,7 @@ fn sender(options: &Options, name: &str) -> ClientConfig {
 
 /// Puts the user's own keys over ours; those that may not change were refused before.
 fn finish(mut config: ClientConfig, options: &Options) -> ClientConfig {
-    for (key, value) in options.client.iter().filter(|(key, _)| refused(key).is_none()) {
+    for (key, value) in (&options.client).into_iter().filter(|(key, _)| refused(key).is_none()) {
         config.set(key, value);
     }
     config
@@ -231,6 +231,7 @@ pub(super) fn try_key(key: &str, value: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::options::Overrides;
     use super::super::options::tests::options;
     use super::*;
 
@@ -254,8 +255,8 @@ mod tests {
     #[test]
     fn own_keys_come_last_but_not_where_exactly_once_rests() {
         let mut options = options();
-        options.client.insert("fetch.wait.max.ms".into(), "20".into());
-        options.client.insert("isolation.level".into(), "read_uncommitted".into());
+        let keys = [("fetch.wait.max.ms", "20"), ("isolation.level", "read_uncommitted")];
+        options.client = Overrides::new(keys.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
         let config = consumer(&options, 0);
         assert_eq!(config.get("fetch.wait.max.ms"), Some("20"));
         assert_eq!(config.get("isolation.level"), Some("read_committed"));

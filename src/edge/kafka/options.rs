@@ -3,7 +3,8 @@
 //! A value of its own, checked whole by [`Options::faults`]; `config` reads it, `client` turns it
 //! into librdkafka's keys. It does not know where a value came from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{self, BTreeMap};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -65,7 +66,7 @@ pub struct Options {
     /// The foreign topic that is re-keyed into the input, when one is.
     pub rekey: Option<String>,
     /// Keys of librdkafka over ours, for every client.
-    pub client: BTreeMap<String, String>,
+    pub client: Overrides,
 }
 
 /// How the connection is secured.
@@ -175,6 +176,33 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
+    }
+}
+
+/// Keys of librdkafka with their values, which are not shown: some are secrets.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Overrides(BTreeMap<String, String>);
+
+impl Overrides {
+    /// Keeps keys and values.
+    #[must_use]
+    pub const fn new(keys: BTreeMap<String, String>) -> Self {
+        Self(keys)
+    }
+}
+
+impl<'a> IntoIterator for &'a Overrides {
+    type Item = (&'a String, &'a String);
+    type IntoIter = btree_map::Iter<'a, String, String>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
+impl fmt::Debug for Overrides {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
     }
 }
 
@@ -352,7 +380,7 @@ impl Options {
         found.expect(key_len.is_none_or(|len| len >= KEY_LEN_MIN), "hmac_key", || {
             format!("is shorter than {KEY_LEN_MIN} bytes; make one with: openssl rand -hex 32")
         });
-        for key in self.client.keys() {
+        for (key, _) in &self.client {
             if let Some(why) = client::refused(key) {
                 found.add(&format!("client.{key}"), why);
             }

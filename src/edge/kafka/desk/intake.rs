@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use crate::domain::{Label, Timestamp, Transaction};
-use crate::edge::kafka::dead::Stage;
+use crate::edge::kafka::dead::letter::Stage;
 use crate::edge::kafka::lane::{Fetched, Source};
 use crate::edge::kafka::signature::{DECISION_HEADER, Key, Subject};
 use crate::edge::problem::Problem;

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::{Label, Timestamp};
-use crate::edge::kafka::dead::Stage;
+use crate::edge::kafka::dead::letter::Stage;
 use crate::edge::kafka::lane::{Assigned, Fault, Fetched, NextOffset, Output, Restored, Work};
 use crate::runtime::clock::{Clock, Moment};
 use crate::runtime::decisions::Origin;

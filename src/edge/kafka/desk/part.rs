@@ -12,6 +12,9 @@ use crate::runtime::stream::position::Step;
 use crate::runtime::stream::{Advance, BlobWriter, Disposition, HeldLabel, Prefix, StreamGroup, Streamed, Topic};
 use crate::telemetry::events::{DeadLettered, StreamCounts};
 
+/// Refusals of one batch and partition that are logged.
+const TOLD_MAX: usize = 3;
+
 /// What was made of one record.
 pub(super) enum Verdict {
     /// A transaction and what became of it.
@@ -167,7 +170,8 @@ impl Part {
 
     /// Logs what was refused, now that it is committed as dead letters.
     pub(super) fn tell(&self) {
-        for refusal in &self.refusals {
+        // The first ones tell the story; all are counted, and all are in the topic.
+        for refusal in self.refusals.iter().take(TOLD_MAX) {
             let Refusal { reason, stage, detail } = refusal;
             DeadLettered { reason, stage: stage.name(), detail, partition: self.partition }.emit();
         }

@@ -12,8 +12,9 @@ use compact_str::CompactString;
 
 use super::intake::{Note, Refusal, TRACEPARENT};
 use crate::domain::{EvaluationStatus, Outcome};
-use crate::edge::kafka::dead::{self, Letter};
-use crate::edge::kafka::lane::{Fetched, Headers, Output, Sink};
+use crate::edge::kafka::dead::letter::{Cause, Letter, Origin};
+use crate::edge::kafka::headers::NamedValue;
+use crate::edge::kafka::lane::{Fetched, Headers, Output, Sink, Source};
 use crate::edge::wire::{DecisionWriter, vector};
 use crate::runtime::decisions::Record;
 use crate::runtime::slot::Release;
@@ -32,8 +33,10 @@ pub struct Options {
     pub group: String,
     /// Whether feature vectors are published.
     pub features: bool,
-    /// How dead letters are cut.
-    pub dead: dead::Options,
+    /// Names of the input topics, for dead letters: transactions, labels.
+    pub inputs: [String; 2],
+    /// The most bytes kept of a dead letter's original.
+    pub dead_len_max: usize,
 }
 
 /// Writes outputs.
@@ -88,8 +91,31 @@ impl Scribe {
 
     /// Appends the dead letter of a record.
     pub(super) fn dead(&self, input: &Fetched, refusal: &Refusal, outputs: &mut Vec<Output>) {
-        let Refusal { reason, stage, detail } = refusal;
-        outputs.push(Letter { input, reason, stage: *stage, error: detail }.write(&self.options.dead));
+        let headers: Vec<NamedValue> =
+            input.headers.iter().map(|(name, value)| (name.to_string(), value.as_deref().map(<[u8]>::to_vec))).collect();
+        let [transactions, labels] = &self.options.inputs;
+        let origin = Origin {
+            topic: match input.source {
+                Source::Transactions => transactions,
+                Source::Labels => labels,
+            },
+            partition: input.partition,
+            offset: input.offset,
+            timestamp_ms: input.timestamp_ms,
+            key: input.key.as_deref(),
+            value: input.payload.as_deref(),
+            headers: &headers,
+        };
+        let cause = Cause { reason: refusal.reason, stage: refusal.stage, error: &refusal.detail };
+        let Letter { key, value, headers } = Letter::write(&origin, &cause, self.options.dead_len_max);
+        outputs.push(Output {
+            sink: Sink::Dead,
+            partition: input.partition,
+            key: key.map(Bytes::from),
+            payload: value.map(Bytes::from),
+            headers: headers.into_iter().map(|(name, value)| (name.into(), value.map(Bytes::from))).collect(),
+            timestamp_ms: None,
+        });
     }
 
     fn headers(&self, kind: &'static str, record: &Record, trace: Option<&TraceContext>, is_late: bool) -> Headers {

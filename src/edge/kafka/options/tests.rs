@@ -49,7 +49,7 @@ pub(crate) fn options() -> Options {
         dead: DeadOptions { value_len_max: 900 << 10, share_max: 0.2, window: Duration::from_secs(60), len_min: 100 },
         mapping: None,
         rekey: None,
-        client: BTreeMap::new(),
+        client: Overrides::default(),
     }
 }
 
@@ -117,8 +117,9 @@ fn addresses_names_and_keys_are_checked() {
 
 #[test]
 fn keys_of_librdkafka_are_asked_of_librdkafka() {
-    let set =
-        |key: &'static str, value: &'static str| move |o: &mut Options| drop(o.client.insert(key.into(), value.into()));
+    let set = |key: &'static str, value: &'static str| {
+        move |o: &mut Options| o.client = Overrides::new([(key.into(), value.into())].into())
+    };
     check(set("client.rack", "a"), &[]);
     check(set("acks", "1"), &["client.acks: exactly-once rests on it"]);
     check(set("no.such.key", "1"), &["client.no.such.key: No such configuration property"]);
