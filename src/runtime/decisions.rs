@@ -307,6 +307,12 @@ impl Ledger {
         page.inspect_err(|error| StoreReadFailed { error }.emit())
     }
 
+    /// Returns what the settings say of decisions that cannot be recorded.
+    #[must_use]
+    pub fn on_failure(&self) -> OnFailure {
+        self.shelf.as_ref().map_or(OnFailure::Answer, |shelf| shelf.on_failure)
+    }
+
     /// Tells how full the ledger is.
     #[must_use]
     pub fn stats(&self) -> Stats {

@@ -246,6 +246,12 @@ impl Store {
         Self { version: FORMAT_VERSION, ..self }
     }
 
+    /// Returns the directory the store is in.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.options.directory
+    }
+
     /// Returns the last position of every partition that this store holds state of: with a stream, the
     /// assignment that was known last.
     #[must_use]
