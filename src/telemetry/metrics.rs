@@ -13,6 +13,7 @@ use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts
 use super::histogram::Latencies;
 use super::inference::Inference;
 use super::process::Process;
+use super::stream_lane::Lanes;
 use crate::domain::{DecisionSource, DegradedReason, LabelKind, Outcome};
 
 /// Stages of a decision, in the order of the histogram's children.
@@ -68,6 +69,8 @@ pub struct Metrics {
     pub http: Http,
     /// What goes on at the store.
     pub store: Store,
+    /// What goes on in the Kafka lanes.
+    pub lanes: Lanes,
     /// Labels by kind.
     pub labels: Vec<IntCounter>,
     /// Labels by what became of them.
@@ -201,6 +204,7 @@ impl Metrics {
             inference: Inference::new(&build),
             http: Http::new(&build),
             store: Store::new(&build),
+            lanes: Lanes::new(&build),
             labels: build.by_label(
                 "fraudd_labels_total",
                 "Labels received, by kind.",
@@ -279,6 +283,7 @@ impl Metrics {
         self.rule_verdicts.with_label_values(&["none", "hit"]);
         self.store.failures.with_label_values(&["write"]);
         self.store.gone.with_label_values(&["ledger"]);
+        self.lanes.show_all();
         let families = self.registry.gather();
         families.iter().map(|family| (family.name().to_owned(), family.help().to_owned())).collect()
     }
@@ -392,7 +397,7 @@ impl Builder {
         gauge
     }
 
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    pub(super) fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
         let gauges = IntGaugeVec::new(Opts::new(name, help), labels).expect(CONSTANT);
         self.register(gauges.clone());
         gauges
