@@ -201,7 +201,8 @@ impl InexactKinds<'_> {
         info!(
             key,
             kinds,
-            "with several instances, features of these entities see only the transactions of an instance's own partitions;              features of entities with the key are exact on any number"
+            "with several instances, features of these entities see only the transactions of an instance's own partitions; \
+             features of entities with the key are exact on any number"
         );
     }
 }

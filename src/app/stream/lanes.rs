@@ -9,7 +9,8 @@ use crate::edge::kafka::changelog::changelog;
 use crate::edge::kafka::desk::{
     Desk, IntakeOptions, Locals, Options as DeskOptions, Parts, RateOptions, RestoreOptions, ScribeOptions,
 };
-use crate::edge::kafka::lane::{self, Options as LaneOptions, Status};
+use crate::edge::kafka::lane::cluster::{Cluster, Topics};
+use crate::edge::kafka::lane::{self, Options as LaneOptions, Sink, Status};
 use crate::edge::kafka::options::Options;
 use crate::edge::kafka::client;
 use crate::edge::wire::{Contract, Mapping};
@@ -17,7 +18,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::scorer::Scorer;
 use crate::runtime::stream::{Ownership, StateSink, TimeBounds};
 use crate::scoring::feature::Schema;
-use crate::tasks::{self, Shutdown};
+use crate::tasks::{self, Shutdown, crash};
 
 /// How long a batch waits for the other door to settle an id, and for the model.
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(1);
@@ -50,6 +51,20 @@ impl Plant {
         };
         let reader = changelog(client::reader(&self.options), self.options.topics.state.clone());
         Desk::new(parts, self.desk.clone(), reader)
+    }
+
+    fn cluster(&self, lane: usize) -> Cluster {
+        let names = &self.options.topics;
+        let sinks = Sink::ALL.map(|sink| match sink {
+            Sink::Scores => names.scores.clone(),
+            Sink::Alerts => names.alerts.clone(),
+            Sink::Features => names.features.clone(),
+            Sink::Dead => names.dead.clone(),
+            Sink::Late => names.late.clone(),
+            Sink::State => names.state.clone(),
+        });
+        let topics = Topics { transactions: names.transactions.clone(), labels: names.labels.clone(), sinks };
+        Cluster::new(lane, topics, client::consumer(&self.options, lane), client::producer(&self.options, lane))
     }
 
     fn lane(&self, lane: usize) -> LaneOptions {
@@ -96,7 +111,8 @@ impl Lanes {
         for (lane, status) in statuses.iter().enumerate() {
             let (plant, status, shutdown) = (Arc::clone(&plant), Arc::clone(status), shutdown.clone());
             threads.push(tasks::thread(&format!("fraudd-lane-{lane}"), move || {
-                let make = || (plant.lane(lane), lane::Kafka::new(&plant.options, lane), plant.desk(lane));
+                crash::point("before-first-poll");
+                let make = || (plant.lane(lane), plant.cluster(lane), plant.desk(lane));
                 lane::run(make, &status, &shutdown);
             })?);
         }
