@@ -16,6 +16,7 @@ mod group;
 mod world;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -128,10 +129,18 @@ impl Simulation {
         if self.chance(3) && !self.processes.is_empty() {
             self.freeze();
         }
+        if self.chance(2) && !self.processes.is_empty() {
+            let index = self.pick(self.processes.len());
+            if let Some(lane) = &mut self.processes[index].lane {
+                lane.drain();
+            }
+            self.world.borrow_mut().count("drain");
+        }
         if self.chance(2) {
             let mut world = self.world.borrow_mut();
             world.away_until = world.now + Duration::from_secs(3);
             world.tell(|| "broker away".into());
+            world.count("broker away");
         }
         if self.chance(30) {
             self.world.borrow_mut().pass(Duration::from_millis(700));
@@ -146,6 +155,7 @@ impl Simulation {
         self.processes.remove(index);
         self.world.borrow_mut().group.drop_client(number);
         self.world.borrow_mut().tell(|| format!("crash {number}"));
+        self.world.borrow_mut().count("crash");
         if self.chance(700) {
             self.start(instance, Some(host));
         }
@@ -160,6 +170,7 @@ impl Simulation {
         self.processes[index].frozen_until = now + Duration::from_secs(seconds as u64);
         self.world.borrow_mut().group.freeze(number, true);
         self.world.borrow_mut().tell(|| format!("freeze {number} for {seconds} s"));
+        self.world.borrow_mut().count("freeze");
         if self.chance(200) {
             self.start(instance, None);
         }
@@ -187,8 +198,11 @@ impl Simulation {
         // Mostly a few steps at a time, sometimes one.
         let steps = self.world.borrow_mut().chance.random_range(1..=4);
         for _ in 0..steps {
-            if let Some(lane) = &mut process.lane {
-                lane.step();
+            let is_over = process.lane.as_mut().is_some_and(|lane| !lane.step());
+            if is_over {
+                let (number, instance, host) = (process.number, process.instance, process.host);
+                self.processes.retain(|process| process.number != number);
+                return self.start(instance, Some(host));
             }
         }
     }
@@ -243,15 +257,13 @@ impl Simulation {
         }
         let world = self.world.borrow();
         violations.extend(check::violations(&world, PARTITIONS));
-        let committed = world.transactions.iter().filter(|one| one.end == world::End::Committed).count();
-        Outcome { violations, inputs: self.ids, committed, story: world.story() }
+        Outcome { violations, counts: world.counts.clone(), story: world.story() }
     }
 }
 
 struct Outcome {
     violations: Vec<String>,
-    inputs: u64,
-    committed: usize,
+    counts: BTreeMap<String, u64>,
     story: String,
 }
 
@@ -262,6 +274,31 @@ fn run(seed: u64, build: Build) -> Outcome {
 mod tests {
     use super::*;
 
+    const HAPPENS: &[&str] = &[
+        "offset committed",
+        "crash",
+        "drain",
+        "freeze",
+        "broker away",
+        "partitions lost",
+        "partitions revoked",
+        "transaction timed out",
+        "committed unstable",
+        "commit retriable",
+        "commit abortable",
+        "commit fatal",
+        "commit happened unseen",
+        "offsets happened unseen",
+        "abort happened unseen",
+        "rebuild happened unseen",
+        "flush retriable",
+        "produce abortable",
+        "commit failed (fenced): fenced",
+        "offsets failed (stale_generation): illegal generation",
+        "offsets failed (stale_generation): unknown member",
+        "offsets failed (consumer_lost): fenced instance",
+    ];
+
     /// `FRAUDD_SIMULATION_SEEDS=from..to` runs others, or more.
     fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
         let text = std::env::var("FRAUDD_SIMULATION_SEEDS").unwrap_or_default();
@@ -271,16 +308,18 @@ mod tests {
 
     #[test]
     fn exactly_once_whatever_happens() {
-        let (mut inputs, mut committed) = (0, 0);
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         for seed in seeds(0..2_000) {
             let outcome = run(seed, RIGHT);
             let Outcome { violations, story, .. } = &outcome;
             assert!(violations.is_empty(), "{story}\nseed {seed}: {violations:#?}");
-            inputs += outcome.inputs;
-            committed += outcome.committed;
+            outcome.counts.into_iter().for_each(|(what, count)| *counts.entry(what).or_default() += count);
         }
-        println!("{inputs} ids, {committed} transactions");
-        assert!(committed > 0);
+        println!("{counts:#?}");
+        // What never happened was not tried.
+        for what in HAPPENS {
+            assert!(counts.get(*what).is_some_and(|count| *count > 0), "{what} never happened: {counts:#?}");
+        }
     }
 
     #[test]

@@ -73,6 +73,8 @@ pub(super) struct World {
     pub(super) disks: BTreeMap<usize, Disk>,
     pub(super) away_until: Duration,
     pub(super) violations: Vec<String>,
+    /// How often each kind of thing happened.
+    pub(super) counts: BTreeMap<String, u64>,
     /// The last things that happened, shown when a seed fails.
     story: VecDeque<String>,
 }
@@ -98,6 +100,7 @@ impl World {
             disks: BTreeMap::new(),
             away_until: Duration::ZERO,
             violations: Vec::new(),
+            counts: BTreeMap::new(),
             story: VecDeque::new(),
         }
     }
@@ -107,6 +110,10 @@ impl World {
             self.story.pop_front();
         }
         self.story.push_back(format!("{:>9.3} {}", self.now.as_secs_f64(), what()));
+    }
+
+    pub(super) fn count(&mut self, what: impl Into<String>) {
+        *self.counts.entry(what.into()).or_default() += 1;
     }
 
     pub(super) fn story(&self) -> String {
@@ -214,6 +221,7 @@ impl World {
         for (next, text) in self.transactions[transaction].offsets.clone() {
             let place = (next.source, next.partition);
             let before = self.offsets.insert(place, Committed::parse(next.offset, &text));
+            self.count("offset committed");
             if let Some(before) = before.filter(|before| before.offset > next.offset) {
                 self.violations.push(format!("KA-2: {place:?} moved back: {} -> {}", before.offset, next.offset));
             }
@@ -233,7 +241,10 @@ impl World {
                 overdue.push(transaction);
             }
         }
-        overdue.into_iter().for_each(|transaction| self.end(transaction, End::Aborted));
+        for transaction in overdue {
+            self.count("transaction timed out");
+            self.end(transaction, End::Aborted);
+        }
     }
 
     /// Tells whether an open transaction has offsets for one of these partitions: a reader has to wait for it.
