@@ -221,7 +221,7 @@ impl<B: Broker, W: Work> Lane<B, W> {
     /// somebody else's.
     pub(super) fn settle(&mut self) {
         #[cfg(test)]
-        if self.forgets_to_settle {
+        if self.forgets == super::core::Forgets::ToSettle {
             self.held().is_unsettled = false;
             return self.resume();
         }

@@ -13,6 +13,7 @@ mod check;
 mod client;
 mod desk;
 mod group;
+mod tests;
 mod world;
 
 use std::cell::RefCell;
@@ -26,10 +27,10 @@ use rand::RngExt;
 use self::client::{Capture, Client};
 use self::desk::Desk;
 use self::world::{Chances, World};
-use super::core::Lane;
+use super::core::{Forgets, Lane};
 use super::options::Options;
 use super::record::Source;
-use super::status::Status;
+use super::status::{State, Status};
 
 const PARTITIONS: i32 = 4;
 const LANES_MAX: usize = 3;
@@ -43,10 +44,10 @@ const TURNS_MAX: usize = 40_000;
 #[derive(Clone, Copy)]
 struct Build {
     capture: Capture,
-    forgets_to_settle: bool,
+    forgets: Forgets,
 }
 
-const RIGHT: Build = Build { capture: Capture::Assignment, forgets_to_settle: false };
+const RIGHT: Build = Build { capture: Capture::Assignment, forgets: Forgets::Nothing };
 
 /// A process: it may be stopped for a while; its lane is gone after a crash.
 struct Process {
@@ -96,7 +97,7 @@ impl Simulation {
         let client = Client::new(&self.world, number, instance, self.build.capture);
         let desk = Desk::new(&self.world, host);
         let mut lane = Lane::new(options, client, desk, Arc::new(Status::new(instance)));
-        lane.forgets_to_settle = self.build.forgets_to_settle;
+        lane.forgets = self.build.forgets;
         self.world.borrow_mut().tell(|| format!("start {number} as {instance}"));
         self.processes.push(Process { number, instance, host, lane: Some(lane), frozen_until: Duration::ZERO });
     }
@@ -269,78 +270,4 @@ struct Outcome {
 
 fn run(seed: u64, build: Build) -> Outcome {
     Simulation::new(seed, build).run()
-}
-
-mod tests {
-    use super::*;
-
-    const HAPPENS: &[&str] = &[
-        "offset committed",
-        "crash",
-        "drain",
-        "freeze",
-        "broker away",
-        "partitions lost",
-        "partitions revoked",
-        "transaction timed out",
-        "committed unstable",
-        "commit retriable",
-        "commit abortable",
-        "commit fatal",
-        "commit happened unseen",
-        "offsets happened unseen",
-        "abort happened unseen",
-        "rebuild happened unseen",
-        "flush retriable",
-        "produce abortable",
-        "commit failed (fenced): fenced",
-        "offsets failed (stale_generation): illegal generation",
-        "offsets failed (stale_generation): unknown member",
-        "offsets failed (consumer_lost): fenced instance",
-    ];
-
-    /// `FRAUDD_SIMULATION_SEEDS=from..to` runs others, or more.
-    fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
-        let text = std::env::var("FRAUDD_SIMULATION_SEEDS").unwrap_or_default();
-        let parsed = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
-        parsed.unwrap_or(default)
-    }
-
-    #[test]
-    fn exactly_once_whatever_happens() {
-        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-        for seed in seeds(0..2_000) {
-            let outcome = run(seed, RIGHT);
-            let Outcome { violations, story, .. } = &outcome;
-            assert!(violations.is_empty(), "{story}\nseed {seed}: {violations:#?}");
-            outcome.counts.into_iter().for_each(|(what, count)| *counts.entry(what).or_default() += count);
-        }
-        println!("{counts:#?}");
-        // What never happened was not tried.
-        for what in HAPPENS {
-            assert!(counts.get(*what).is_some_and(|count| *count > 0), "{what} never happened: {counts:#?}");
-        }
-    }
-
-    #[test]
-    fn the_same_seed_gives_the_same_history() {
-        let [first, second] = [run(7, RIGHT), run(7, RIGHT)];
-        assert_eq!(first.story, second.story);
-    }
-
-    #[test]
-    fn a_generation_taken_at_commit_time_counts_twice() {
-        let build = Build { capture: Capture::Commit, ..RIGHT };
-        let is_twice = |violation: &String| violation.starts_with("KA-1: twice");
-        let found = (0..500).find(|seed| run(*seed, build).violations.iter().any(is_twice));
-        assert!(found.is_some(), "no seed of 500 shows the double count");
-    }
-
-    #[test]
-    fn a_commit_nobody_asks_about_counts_twice() {
-        let build = Build { forgets_to_settle: true, ..RIGHT };
-        let is_twice = |violation: &String| violation.starts_with("KA-1: twice");
-        let found = (0..500).find(|seed| run(*seed, build).violations.iter().any(is_twice));
-        assert!(found.is_some(), "no seed of 500 shows the double count");
-    }
 }

@@ -73,6 +73,10 @@ pub(super) struct World {
     pub(super) disks: BTreeMap<usize, Disk>,
     pub(super) away_until: Duration,
     pub(super) violations: Vec<String>,
+    /// Why the work stops the lane, if it does.
+    pub(super) halted: Option<String>,
+    /// A partition whose state cannot be had.
+    pub(super) lost: Option<i32>,
     /// How often each kind of thing happened.
     pub(super) counts: BTreeMap<String, u64>,
     /// The last things that happened, shown when a seed fails.
@@ -100,6 +104,8 @@ impl World {
             disks: BTreeMap::new(),
             away_until: Duration::ZERO,
             violations: Vec::new(),
+            halted: None,
+            lost: None,
             counts: BTreeMap::new(),
             story: VecDeque::new(),
         }
@@ -117,7 +123,7 @@ impl World {
     }
 
     pub(super) fn story(&self) -> String {
-        self.story.iter().map(|line| format!("{line}\n")).collect()
+        self.story.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
     }
 
     pub(super) fn is_away(&self) -> bool {
