@@ -3,8 +3,7 @@
 //! A value of its own, checked whole by [`Options::faults`]; `config` reads it, `client` turns it
 //! into librdkafka's keys. It does not know where a value came from.
 
-use std::collections::BTreeSet;
-use std::collections::btree_map::{self, BTreeMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -189,14 +188,10 @@ impl Overrides {
     pub const fn new(keys: BTreeMap<String, String>) -> Self {
         Self(keys)
     }
-}
 
-impl<'a> IntoIterator for &'a Overrides {
-    type Item = (&'a String, &'a String);
-    type IntoIter = btree_map::Iter<'a, String, String>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
+    /// Lists them by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 }
 
@@ -380,14 +375,14 @@ impl Options {
         found.expect(key_len.is_none_or(|len| len >= KEY_LEN_MIN), "hmac_key", || {
             format!("is shorter than {KEY_LEN_MIN} bytes; make one with: openssl rand -hex 32")
         });
-        for (key, _) in &self.client {
+        for (key, _) in self.client.iter() {
             if let Some(why) = client::refused(key) {
                 found.add(&format!("client.{key}"), why);
             }
         }
         // The file's faults are told with the file's keys; librdkafka sees what is left.
         if found.0.is_empty() {
-            for (key, value) in &self.client {
+            for (key, value) in self.client.iter() {
                 if let Err(message) = client::try_key(key, value) {
                     found.add(&format!("client.{key}"), message);
                 }
