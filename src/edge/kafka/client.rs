@@ -172,7 +172,7 @@ fn sender(options: &Options, name: &str) -> ClientConfig {
 
 /// Puts the user's own keys over ours; those that may not change were refused before.
 fn finish(mut config: ClientConfig, options: &Options) -> ClientConfig {
-    for (key, value) in (&options.client).into_iter().filter(|(key, _)| refused(key).is_none()) {
+    for (key, value) in options.client.iter().filter(|(key, _)| refused(key).is_none()) {
         config.set(key, value);
     }
     config
