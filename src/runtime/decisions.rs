@@ -352,6 +352,8 @@ impl Ledger {
             None => self.feed.lock().hold(),
             Some(_) => self.feed.lock().push(Arc::clone(record), &self.options),
         };
+        // Before anybody sees it: who does must also see that it is still to be published.
+        self.owe(record);
         let before = {
             let mut part = self.shard_of(id_hash(key)).lock();
             if let Some(place) = place {
@@ -366,7 +368,6 @@ impl Ledger {
             Some(Entry::Decided(_)) => self.feed.lock().unhold(),
             Some(Entry::Reserved { waiters: None, .. } | Entry::Known { .. }) | None => {}
         }
-        self.owe(record);
         for record in gone {
             let key = id_key(record.transaction.id());
             self.shard_of(id_hash(key)).lock().entries.remove(&key);
@@ -438,12 +439,12 @@ impl Ledger {
             record.cursor.set(feed.newest() + 1);
             feed.push(Arc::clone(record), &self.options)
         };
+        self.owe(record);
         let entry = Entry::Decided(Arc::clone(record));
         let before = self.shard_of(id_hash(key)).lock().entries.insert(key, entry);
         if let Some(Entry::Reserved { waiters: Some(waiters), .. }) = before {
             waiters.send_replace(Some(Arc::clone(record)));
         }
-        self.owe(record);
         self.evicted.fetch_add(gone.len() as u64, Ordering::Relaxed);
         for record in gone {
             let key = id_key(record.transaction.id());

@@ -257,13 +257,13 @@ impl Writer {
                     }
                     let _gone = reply.map(|reply| reply.send(is_whole || self.on_failure == OnFailure::Answer));
                 }
-                Message::Group(group) => self.publish_group(*group, &mut placed, replaying),
+                Message::Group(group) => self.publish_group(&group, &mut placed, replaying),
             }
         }
     }
 
     /// Makes what the stream left visible where it is written now.
-    fn publish_group(&self, group: Group, placed: &mut impl Iterator<Item = Placed>, replaying: bool) {
+    fn publish_group(&self, group: &Group, placed: &mut impl Iterator<Item = Placed>, replaying: bool) {
         for record in group.deferred.iter().filter(|_| !replaying) {
             self.parts.entities.absorb(&record.transaction);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::support::{Instance, bits, essence, open, paying, request, step, streamed, transaction};
+use super::support::{Instance, bits, essence, open, paying, request, streamed, transaction};
 use crate::domain::{DegradedReason, EvaluationStatus};
 use crate::runtime::decisions::{Origin, Record, Reservation};
 use crate::runtime::scorer::Answer;
@@ -54,6 +54,32 @@ async fn a_group_decides_as_the_same_requests_one_by_one() {
     assert_eq!(by_lane.fingerprint(200), by_rest.fingerprint(200));
     let outcomes: std::collections::BTreeSet<_> = found.iter().map(|(_, text)| text.split(' ').nth(1)).collect();
     assert!(outcomes.len() > 1, "all alike proves little: {outcomes:?}");
+}
+
+#[tokio::test]
+async fn a_group_scores_and_explains_as_the_model_does_one_by_one() {
+    let directories = [tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory")];
+    let [by_rest, by_lane] = directories.each_ref().map(|directory| open(directory.path()).with_model());
+    let explained = |number| StreamRequest {
+        request: crate::runtime::scorer::Request { explain: number % 4 == 0, ..request(transaction(number)) },
+        ..streamed(transaction(number), number)
+    };
+    let mut expected = Vec::new();
+    for number in 0..70 {
+        let (record, _) = decided(by_rest.scorer.score(explained(number).request).await);
+        expected.push(essence(&record));
+    }
+    let answers = by_lane.scorer.decide_group((0..70).map(explained).collect());
+    let records = keep(&by_lane, answers);
+    assert_eq!(records.iter().map(|record| essence(record)).collect::<Vec<_>>(), expected);
+    let contributions =
+        |record: &&Arc<Record>| record.decision.reasons.iter().any(|reason| reason.contribution.is_some());
+    assert!(records.iter().all(|record| record.decision.score.is_some()));
+    assert!(records.iter().filter(contributions).count() > 10, "hardly any was explained");
+    // Where state is not whole the model is not asked.
+    by_lane.ownership.set(by_lane.partition_of(&transaction(71)), Standing::Restoring);
+    let (record, _) = decided(by_lane.score(transaction(71)).await);
+    assert_eq!((record.decision.score, record.decision.degraded[0]), (None, DegradedReason::Restoring));
 }
 
 #[tokio::test]
@@ -242,7 +268,9 @@ fn two_doors_race_and_every_id_is_decided_and_published_once() {
             answers.lock().entry(number).or_default().push(record);
         }
     }
-    threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+    for thread in threads {
+        thread.join().expect("no panic");
+    }
     assert!(dropped && published.len() == 600 && published.values().all(|times| *times == 1));
     for (number, records) in answers.lock().iter() {
         let first = &records[0];
@@ -250,7 +278,4 @@ fn two_doors_race_and_every_id_is_decided_and_published_once() {
         assert!(records.iter().all(|record| record.decision == first.decision), "{number} was decided twice");
     }
     assert_eq!(instance.ledger.unpublished(), 0);
-    let mut probe = crate::runtime::stream::Prefix::new(Position::start(0, 0), Default::default());
-    let held = one(&instance, streamed(transaction(IDS), IDS));
-    assert!(probe.advance(&step(IDS, held.held().expect("new"))));
 }
