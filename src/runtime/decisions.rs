@@ -5,11 +5,12 @@
 //!             ├> Decided(record)      dropped ticket ─> reservation undone
 //!             ├> OnDisk(place)        decided and no longer in memory: recall(place)
 //!             ├> InFlight(waiter)
+//!             ├> Elsewhere            another instance decided it: learnt from the changelog
 //!             └> Conflict             the same id with another payload
 //! ```
 //! Without a store it is in memory only, bounded by bytes and receipt time, oldest out first. With one,
 //! memory is a cache of the newest records; of every kept decision 16 bytes say where it lies, and a
-//! record counts when the store's writer says so. It does not know how a decision comes about.
+//! record counts when the store's writer says so. The stream holds ids in its own way: `held.rs`. It does not know how a decision comes about.
 
 mod feed;
 mod held;

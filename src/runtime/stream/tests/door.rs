@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::support::{Instance, bits, essence, open, paying, request, streamed, transaction};
 use crate::domain::{DegradedReason, EvaluationStatus};
+use crate::runtime::clock::Moment;
 use crate::runtime::decisions::{Origin, Record, Reservation};
 use crate::runtime::scorer::Answer;
 use crate::runtime::stream::{BlobWriter, Position, Standing, StreamGroup, StreamRequest, Streamed};
@@ -158,6 +159,28 @@ async fn a_decision_of_the_rest_door_is_published_once() {
     assert!(again.ledger.is_unpublished(&transaction(2)) && !again.ledger.is_unpublished(&transaction(1)));
     assert!(matches!(one(&again, streamed(transaction(1), 2)), Streamed::Duplicate));
     assert!(matches!(one(&again, streamed(transaction(2), 3)), Streamed::Confirmed(_)));
+}
+
+#[test]
+fn a_lane_waits_for_the_rest_door_and_gives_up_at_its_deadline() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let instance = Arc::new(open(directory.path()));
+    let Reservation::Reserved(ticket) = instance.ledger.reserve("t-1", transaction(1).payload_hash()) else {
+        panic!("not free")
+    };
+    let at_once = |number| {
+        let request = crate::runtime::scorer::Request { deadline: Moment::now(), ..request(transaction(number)) };
+        StreamRequest { request, ..streamed(transaction(number), number) }
+    };
+    assert!(matches!(one(&instance, at_once(1)), Streamed::Busy));
+    // Another payload is no conflict before it is decided: the request may be given up.
+    let other = StreamRequest { request: request(paying(1, 5)), ..at_once(1) };
+    let lane = {
+        let instance = Arc::clone(&instance);
+        tasks::thread("lane", move || assert!(matches!(one(&instance, other), Streamed::New(_)))).expect("a thread")
+    };
+    drop(ticket);
+    lane.join().expect("it was free again");
 }
 
 #[tokio::test]

@@ -165,7 +165,7 @@ impl Instance {
         let changed: Result<_, entities::Error> = self.scorer.slot().change(|release| {
             let plan = self.entities.admit(&loaded.schema)?;
             let (schema, model) = (Arc::clone(&loaded.schema), Some(Arc::clone(&loaded.model)));
-            Ok(Release { plan, schema, model, ..release.clone() })
+            Ok(Release { schema, plan, model, ..release.clone() })
         });
         changed.expect("a release");
         self
