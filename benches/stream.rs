@@ -3,8 +3,10 @@
 //! `FRAUDD_BENCH_RECORDS=100000 cargo bench --bench stream`. No model: what is measured is ours. Features
 //! alone are measured beside it, by the same transactions.
 
+#![expect(clippy::print_stdout, reason = "its output is what it is for")]
+
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fraudd::domain::{Currency, Draft, RateTable, Span, TextField, Timestamp, TraceId, Transaction};
 use fraudd::runtime::clock::{Clock, Moment};
@@ -103,7 +105,7 @@ fn main() {
     let transactions: Vec<Transaction> = (0..records).map(transaction).collect();
     let alone = entities(&schema, &ownership);
     let plan = alone.admit(&schema).expect("a plan");
-    let started = Instant::now();
+    let started = Moment::now();
     for transaction in &transactions {
         std::hint::black_box(alone.observe(transaction, &plan));
     }
@@ -122,10 +124,10 @@ fn main() {
             StreamRequest { request, late: false, decided: None, origin: Origin::Stream { partition: 0, offset: 0 } }
         });
         let requests: Vec<_> = requests.collect();
-        let started = Instant::now();
+        let started = Moment::now();
         let answers = scorer.decide_group(requests);
         decide += started.elapsed();
-        let started = Instant::now();
+        let started = Moment::now();
         let mut blob = BlobWriter::new(at);
         let after = Position { transactions: at.transactions + 1, ..at };
         let mut held = Vec::with_capacity(answers.len());
@@ -136,13 +138,13 @@ fn main() {
         }
         bytes += blob.finish(after, 0).len();
         publish += started.elapsed();
-        let started = Instant::now();
+        let started = Moment::now();
         let advances = vec![Advance { partition: 0, before: Some(at), after }];
         scorer.keep_group(StreamGroup { advances, held, ..StreamGroup::default() });
         keep += started.elapsed();
         at = after;
     }
-    let closing = Instant::now();
+    let closing = Moment::now();
     running.close();
     let per = |took: Duration| took.as_secs_f64() * 1e6 / records as f64;
     let (features, decide, publish, keep) = (per(features), per(decide), per(publish), per(keep));

@@ -22,6 +22,7 @@ mod log;
 mod packing;
 mod positions;
 mod queue;
+mod releases;
 mod repair;
 mod restore;
 #[cfg(test)]

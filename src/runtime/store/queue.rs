@@ -125,6 +125,27 @@ pub(crate) enum Message {
 }
 
 impl Message {
+    /// Lists what goes to the event log.
+    pub(super) fn event_payloads(&self) -> impl Iterator<Item = &[u8]> {
+        let (one, many): (Option<&Vec<u8>>, &[Vec<u8>]) = match self {
+            Self::Decided(decided) => (Some(&decided.event).filter(|event| !event.is_empty()), &[]),
+            Self::Event(payload) => (Some(payload), &[]),
+            Self::Labels { payloads, .. } => (None, payloads),
+            Self::Group(group) => (None, &group.events),
+        };
+        one.into_iter().chain(many).map(Vec::as_slice)
+    }
+
+    /// Lists what goes to the ledger, in order.
+    pub(super) fn ledger_payloads(&self) -> impl Iterator<Item = &[u8]> {
+        let (one, group) = match self {
+            Self::Decided(decided) => (Some(decided.payload.as_slice()), None),
+            Self::Group(group) => (None, Some(group.ledger_payloads())),
+            Self::Event(_) | Self::Labels { .. } => (None, None),
+        };
+        one.into_iter().chain(group.into_iter().flatten())
+    }
+
     /// Returns about how many bytes it holds.
     pub(crate) fn bytes(&self) -> usize {
         const STRUCTS: usize = 512;
