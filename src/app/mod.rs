@@ -146,7 +146,7 @@ impl App {
         let outbox = match &stream {
             None => None,
             Some(stream) => {
-                stream.tell_inexact(&schemas);
+                stream.tell_inexact(&schemas, &settings.partition_key);
                 ledger.track_unpublished(stream.first_cursor())?;
                 Some(stream.outbox(&ledger)?)
             }

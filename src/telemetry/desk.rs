@@ -186,6 +186,16 @@ impl BrokerAway<'_> {
     }
 }
 
+/// The broker does not check transactions of older clients against its own state.
+pub struct BrokerUnverified;
+
+impl BrokerUnverified {
+    /// Logs it.
+    pub fn emit(&self) {
+        warn!("the broker is older than 3.6: it does not verify transactions on its side (KIP-890); 4.0 or later is advised");
+    }
+}
+
 /// Some entities are whole on one instance only.
 pub struct InexactKinds<'a> {
     /// The field that the stream is keyed by.

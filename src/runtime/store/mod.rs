@@ -7,7 +7,8 @@
 //! ```
 //! Append-only files and an index in memory ("Bitcask", Sheehy and Smith, 2010): nothing is ever
 //! rewritten or merged, so there is no compaction to wait for. Within a group events come first: a crash
-//! between the two leaves an event without an answer, the same as a request that was given up.
+//! between the two leaves an event without an answer, the same as a request that was given up. What the
+//! stream leaves is one group of the same kinds, with the positions of its partitions last: `positions.rs`.
 //! `docs/state.md` tells operators the same at length.
 
 mod append;
@@ -21,6 +22,7 @@ mod log;
 mod packing;
 mod positions;
 mod queue;
+mod releases;
 mod repair;
 mod restore;
 #[cfg(test)]
