@@ -116,8 +116,7 @@ impl App {
         let stream = Stream::prepare(&settings, store.as_ref())?;
         let store = if stream.is_some() { store.map(Store::with_stream) } else { store };
         let ownership = stream.as_ref().map(|stream| Arc::clone(&stream.ownership));
-        let entities =
-            Arc::new(Entities::with_partitions(settings.entities.clone(), &schemas, ownership.clone())?);
+        let entities = Arc::new(Entities::with_partitions(settings.entities.clone(), &schemas, ownership.clone())?);
         let lists_file = store.as_ref().map(Store::lists_file);
         let mut release = release(&settings, &resident, &schema, (&entities, &texts))?;
         if let Some(file) = &lists_file {
@@ -146,7 +145,7 @@ impl App {
         let outbox = match &stream {
             None => None,
             Some(stream) => {
-                stream.tell_inexact(&schemas, &settings.partition_key);
+                Stream::tell_inexact(&schemas, &settings.partition_key);
                 ledger.track_unpublished(stream.first_cursor())?;
                 Some(stream.outbox(&ledger)?)
             }

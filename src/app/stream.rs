@@ -33,11 +33,11 @@ mod lanes;
 use lanes::Lanes;
 
 /// How long the very first start waits for a broker: it must say how many partitions there are.
-const FIRST_PATIENCE: Duration = Duration::from_secs(60);
+const FIRST_PATIENCE: Duration = Duration::from_mins(1);
 /// How long a later start waits: it can do without.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long readiness waits for partitions to be restored.
-const READY_WAIT: Duration = Duration::from_secs(120);
+const READY_WAIT: Duration = Duration::from_mins(2);
 /// How long readiness waits for a broker that is away: the REST door can do without.
 const AWAY_WAIT: Duration = Duration::from_secs(10);
 
@@ -83,7 +83,7 @@ impl Stream {
     }
 
     /// Says which entities are exact on one instance only.
-    pub(super) fn tell_inexact(&self, schemas: &[Arc<Schema>], partition_key: &[TextField]) {
+    pub(super) fn tell_inexact(schemas: &[Arc<Schema>], partition_key: &[TextField]) {
         let kinds = super::inexact_kinds(schemas, partition_key);
         if let (Some(first), false) = (partition_key.first(), kinds.is_empty()) {
             InexactKinds { key: first.path(), kinds: &kinds.join(", ") }.emit();

@@ -9,16 +9,8 @@ use super::metrics::{Builder, metrics};
 use crate::runtime::entities::LabelOutcome;
 
 /// What may become of a record of the stream.
-pub const RECORD_RESULTS: [&str; 8] = [
-    "decided",
-    "confirmed",
-    "late",
-    "duplicate",
-    "dead",
-    "label_applied",
-    "label_pending",
-    "label_unchanged",
-];
+pub const RECORD_RESULTS: [&str; 8] =
+    ["decided", "confirmed", "late", "duplicate", "dead", "label_applied", "label_pending", "label_unchanged"];
 /// What may become of a partition's state.
 pub const RESTORE_RESULTS: [&str; 2] = ["restored", "lost"];
 /// What may become of a decision that the outbox sends.
@@ -192,7 +184,9 @@ pub struct BrokerUnverified;
 impl BrokerUnverified {
     /// Logs it.
     pub fn emit(&self) {
-        warn!("the broker is older than 3.6: it does not verify transactions on its side (KIP-890); 4.0 or later is advised");
+        warn!(
+            "the broker is older than 3.6: it does not verify transactions on its side (KIP-890); 4.0 or later is advised"
+        );
     }
 }
 
@@ -286,7 +280,11 @@ impl StateLost<'_> {
     /// Counts and logs it: an alarm.
     pub fn emit(&self) {
         metrics().desk.restores[1].inc();
-        error!(partition = self.partition, reason = self.reason, "going on without state, as configured: windows begin anew");
+        error!(
+            partition = self.partition,
+            reason = self.reason,
+            "going on without state, as configured: windows begin anew"
+        );
     }
 }
 

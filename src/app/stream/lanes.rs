@@ -6,13 +6,13 @@ use super::{LaneThread, Stream, reach};
 use crate::config::Settings;
 use crate::edge::http::Service;
 use crate::edge::kafka::changelog::changelog;
+use crate::edge::kafka::client;
 use crate::edge::kafka::desk::{
     Desk, IntakeOptions, Locals, Options as DeskOptions, Parts, RateOptions, RestoreOptions, ScribeOptions,
 };
 use crate::edge::kafka::lane::cluster::{Cluster, Topics};
 use crate::edge::kafka::lane::{self, Options as LaneOptions, Sink, Status};
 use crate::edge::kafka::options::Options;
-use crate::edge::kafka::client;
 use crate::edge::wire::{Contract, Mapping};
 use crate::runtime::clock::Clock;
 use crate::runtime::scorer::Scorer;
@@ -140,13 +140,11 @@ impl Lanes {
 
 fn mapping(stream: &Stream, service: &Service) -> anyhow::Result<Option<Mapping>> {
     let Some(name) = &stream.options.mapping else { return Ok(None) };
-    match service.mappings.get(name) {
-        Some(mapping) => Ok(Some(mapping.clone())),
-        None => {
-            let names: Vec<&str> = service.mappings.names().collect();
-            anyhow::bail!("kafka.mapping = {name:?} is not in files.mapping, which has: {}", names.join(", "))
-        }
-    }
+    let Some(mapping) = service.mappings.get(name) else {
+        let names: Vec<&str> = service.mappings.names().collect();
+        anyhow::bail!("kafka.mapping = {name:?} is not in files.mapping, which has: {}", names.join(", "))
+    };
+    Ok(Some(mapping.clone()))
 }
 
 fn desk_options(
@@ -171,7 +169,9 @@ fn desk_options(
         },
         rate: RateOptions {
             share_max: options.dead.share_max,
-            window: crate::domain::Span::from_micros(i64::try_from(options.dead.window.as_micros()).unwrap_or(i64::MAX)),
+            window: crate::domain::Span::from_micros(
+                i64::try_from(options.dead.window.as_micros()).unwrap_or(i64::MAX),
+            ),
             count_min: options.dead.len_min.into(),
         },
         restore: RestoreOptions {
