@@ -179,8 +179,8 @@ impl Ledger {
     /// The record is kept and cannot be read.
     pub async fn recall(&self, at: OnDisk) -> Result<Option<Arc<Record>>, Error> {
         let Some(shelf) = self.shelf.clone() else { return Ok(None) };
-        let read = tokio::task::spawn_blocking(move || shelf.record(at.0)).await;
-        let record = read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        let readers = Arc::clone(&shelf.readers);
+        let record = readers.read(move || shelf.record(at.0)).await;
         record.map(|record| record.map(Arc::new)).inspect_err(|error| StoreReadFailed { error }.emit())
     }
 
@@ -219,8 +219,8 @@ impl Ledger {
             self.shelf.clone()
         };
         let Some(shelf) = cold else { return Ok(self.feed.lock().after(cursor, outcome, limit)) };
-        let read = tokio::task::spawn_blocking(move || feed::from_disk(&shelf, cursor, outcome, limit)).await;
-        let page = read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        let readers = Arc::clone(&shelf.readers);
+        let page = readers.read(move || feed::from_disk(&shelf, cursor, outcome, limit)).await;
         page.inspect_err(|error| StoreReadFailed { error }.emit())
     }
 

@@ -174,6 +174,7 @@ impl Log {
         visit: &mut dyn FnMut(&Arc<Segment>, &Index),
     ) -> Result<(Self, Recovered), Error> {
         fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
+        segment::clear_beside(directory).map_err(Error::io("clear", directory))?;
         let mut paths = segment::list(directory).map_err(Error::io("list", directory))?;
         let mut recovered = Recovered::default();
         while paths.last().is_some_and(|newest| is_stillborn(newest)) {

@@ -19,6 +19,7 @@ mod keeper;
 mod lists;
 mod log;
 mod queue;
+mod readers;
 mod repair;
 mod restore;
 #[cfg(test)]
@@ -54,6 +55,7 @@ use crate::runtime::entities::Entities;
 use crate::tasks::Shutdown;
 use append::Appender;
 use log::Log;
+use readers::Readers;
 
 /// What a segment's header must say to be read.
 pub const FORMAT_VERSION: u16 = 1;
@@ -124,10 +126,11 @@ pub struct Store {
     ledger: Arc<Log>,
     queue: Arc<Queue>,
     gate: Arc<Gate>,
+    readers: Arc<Readers>,
     recovered: Recovered,
     /// Held for its life: another process is refused.
     lock: File,
-    sync: append::Sync,
+    disk: append::Disk,
 }
 
 /// What the ledger needs of a store.
@@ -136,6 +139,7 @@ pub(crate) struct Shelf {
     pub(crate) queue: Arc<Queue>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) on_failure: OnFailure,
+    pub(crate) readers: Arc<Readers>,
     log: Arc<Log>,
     events: Arc<Log>,
 }
@@ -192,7 +196,9 @@ impl Store {
             cut_bytes: ledger_recovered.cut_bytes + events_recovered.cut_bytes,
             rebuilt: ledger_recovered.rebuilt + events_recovered.rebuilt,
         };
+        let readers = Readers::start().map_err(Error::io("start a thread for", &options.directory))?;
         let store = Self {
+            readers: Arc::new(readers),
             options,
             events: Arc::new(events),
             ledger: Arc::new(ledger),
@@ -200,7 +206,7 @@ impl Store {
             gate: Arc::new(Gate::replaying()),
             recovered,
             lock,
-            sync: File::sync_data,
+            disk: append::Disk::default(),
         };
         Ok((store, kept))
     }
@@ -208,13 +214,14 @@ impl Store {
     /// Takes another way to sync, for tests of disks that fail.
     #[cfg(test)]
     pub(super) fn with_sync(self, sync: append::Sync) -> Self {
-        Self { sync, ..self }
+        Self { disk: append::Disk { sync, ..self.disk }, ..self }
     }
 
     pub(crate) fn shelf(&self) -> Shelf {
         let (log, events) = (Arc::clone(&self.ledger), Arc::clone(&self.events));
         let (queue, gate) = (Arc::clone(&self.queue), Arc::clone(&self.gate));
-        Shelf { queue, gate, on_failure: self.options.on_failure, log, events }
+        let readers = Arc::clone(&self.readers);
+        Shelf { queue, gate, on_failure: self.options.on_failure, readers, log, events }
     }
 
     /// Returns the gate that tells how far restoring is.
@@ -248,7 +255,7 @@ impl Store {
     pub fn start(self, ledger: &Arc<Ledger>, entities: &Arc<Entities>, shutdown: &Shutdown) -> Result<Running, Error> {
         let clock = Clock::system();
         let Options { segment_len_max, age_max, bytes_max, .. } = self.options;
-        let appender = |log: &Arc<Log>| Appender::new(Arc::clone(log), segment_len_max, self.sync, clock.clone());
+        let appender = |log: &Arc<Log>| Appender::new(Arc::clone(log), segment_len_max, self.disk, clock.clone());
         let (events, decisions) = (appender(&self.events), appender(&self.ledger));
         let keeper = keeper::Keeper {
             logs: [&events, &decisions].map(keeper::Kept::of),
@@ -258,7 +265,7 @@ impl Store {
             queue: Arc::clone(&self.queue),
             clock,
             limits: keeper::Limits { age_max, bytes_max, interval: self.options.sync_interval },
-            sync: self.sync,
+            sync: self.disk.sync,
         };
         let writer = writer::Writer::new(
             writer::Parts {
