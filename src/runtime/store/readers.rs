@@ -71,7 +71,10 @@ fn next(reads: &Mutex<mpsc::Receiver<Read>>) -> Option<Read> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::Barrier;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::FutureExt;
 
     use super::*;
 
@@ -116,22 +119,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_read_that_nobody_waits_for_is_left_out() {
-        let readers = Arc::new(Readers::start().expect("threads"));
-        let (busy, made) = (Arc::new(Mutex::new(())), Arc::new(AtomicUsize::new(0)));
-        let held = busy.lock();
-        let mut waiting = tokio::task::JoinSet::new();
+        let readers = Readers::start().expect("threads");
+        let (busy, made) = (Arc::new(Barrier::new(READERS + 1)), Arc::new(AtomicUsize::new(0)));
+        let mut waiting = Vec::new();
         for _ in 0..READERS {
-            let (readers, busy) = (Arc::clone(&readers), Arc::clone(&busy));
-            waiting.spawn(async move { readers.read(move || drop(busy.lock())).await });
+            let busy = Arc::clone(&busy);
+            let mut read = Box::pin(readers.read(move || busy.wait().is_leader()));
+            assert!(read.as_mut().now_or_never().is_none(), "it is in line");
+            waiting.push(read);
         }
-        tokio::task::yield_now().await;
         let count = Arc::clone(&made);
         let mut given_up = Box::pin(readers.read(move || count.fetch_add(1, Ordering::SeqCst)));
-        assert!(futures_util::FutureExt::now_or_never(given_up.as_mut()).is_none());
+        assert!(given_up.as_mut().now_or_never().is_none(), "all readers are busy");
         drop(given_up);
-        drop(held);
-        while let Some(read) = waiting.join_next().await {
-            read.expect("answered");
+        busy.wait();
+        for read in waiting {
+            read.await;
         }
         readers.read(|| ()).await;
         assert_eq!(made.load(Ordering::SeqCst), 0);

@@ -33,7 +33,9 @@ fn rule(id: &str, mode: &str, when: &str, more: &str) -> String {
 
 fn transaction(channel: Option<&str>) -> Transaction {
     samples::transaction_at("t-1", "2026-03-02T12:00:00Z", 4_000, |draft| {
-        channel.into_iter().for_each(|channel| draft.text(TextField::Channel, channel));
+        if let Some(channel) = channel {
+            draft.text(TextField::Channel, channel);
+        }
     })
 }
 
