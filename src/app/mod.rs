@@ -47,6 +47,9 @@ use stream::Stream;
 
 /// The schema that names the features when no bundle can be read.
 const SCHEMA_WITHOUT_BUNDLE: &str = include_str!("../../models/schemas/card-fraud.toml");
+/// Threads for work that blocks and is rare: restoring, closing, saved lists, loaded models, long bodies.
+/// Records are read by the store's own readers. Each thread keeps about a mebibyte while it lives.
+const BLOCKING_THREADS_MAX: usize = 16;
 
 /// History to fill the windows with before the service is ready.
 #[derive(Clone, Debug, Default)]
@@ -411,7 +414,7 @@ pub fn serve(settings: Settings, history: History, terminal: Terminal) -> anyhow
     if let Some(threads) = settings.threads {
         runtime.worker_threads(threads.get());
     }
-    let runtime = runtime.thread_name("fraudd-http").enable_all().build()?;
+    let runtime = runtime.thread_name("fraudd-http").max_blocking_threads(BLOCKING_THREADS_MAX).enable_all().build()?;
     let app = App::build(settings)?;
     let shutdown = Shutdown::default();
     let served = runtime.block_on(async {

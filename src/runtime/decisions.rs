@@ -266,8 +266,8 @@ impl Ledger {
     /// The record is kept and cannot be read.
     pub async fn recall(&self, at: OnDisk) -> Result<Option<Recalled>, Error> {
         let Some(shelf) = self.shelf.clone() else { return Ok(None) };
-        let read = tokio::task::spawn_blocking(move || shelf.recall(at.0)).await;
-        let recalled = read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        let readers = Arc::clone(&shelf.readers);
+        let recalled = readers.read(move || shelf.recall(at.0)).await;
         recalled.inspect_err(|error| StoreReadFailed { error }.emit())
     }
 
@@ -306,8 +306,8 @@ impl Ledger {
             self.shelf.clone()
         };
         let Some(shelf) = cold else { return Ok(self.feed.lock().after(cursor, outcome, limit)) };
-        let read = tokio::task::spawn_blocking(move || feed::from_disk(&shelf, cursor, outcome, limit)).await;
-        let page = read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        let readers = Arc::clone(&shelf.readers);
+        let page = readers.read(move || feed::from_disk(&shelf, cursor, outcome, limit)).await;
         page.inspect_err(|error| StoreReadFailed { error }.emit())
     }
 

@@ -48,6 +48,18 @@ pub struct Request {
     pub deadline: Moment,
     /// Whether contributions are wanted whatever the outcome.
     pub explain: bool,
+    /// Whether the model may be asked.
+    pub effort: Effort,
+}
+
+/// How much may be done for one answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Effort {
+    /// All there is.
+    #[default]
+    Whole,
+    /// The model is left out: so much waits already that it would wait, too.
+    RulesOnly,
 }
 
 /// What became of a request.
@@ -294,7 +306,10 @@ impl Scorer {
             latency: Latency { features: features_done.micros_since(request.started), ..Latency::default() },
         };
         if let Some(model) = release.model.as_ref().filter(|_| bar.is_none()) {
-            evaluation.score = self.ask_model(model, &evaluation.row, &request).await;
+            evaluation.score = match request.effort {
+                Effort::Whole => self.ask_model(model, &evaluation.row, &request).await,
+                Effort::RulesOnly => Err(DegradedReason::Overload),
+            };
         }
         let model_done = Moment::now();
         evaluation.latency.model = model_done.micros_since(features_done);

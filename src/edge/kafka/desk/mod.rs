@@ -29,7 +29,7 @@ use crate::edge::kafka::dead::letter::Stage;
 use crate::edge::kafka::lane::{Assigned, Fault, Fetched, NextOffset, Output, Restored, Work};
 use crate::runtime::clock::{Clock, Moment};
 use crate::runtime::decisions::Origin;
-use crate::runtime::scorer::{Request, Scorer};
+use crate::runtime::scorer::{Effort, Request, Scorer};
 use crate::runtime::stream::{
     Lateness, Ownership, Prefix, Standing, StateSink, StreamGroup, StreamRequest, Streamed, TimeBounds,
 };
@@ -140,6 +140,7 @@ impl Desk {
             started,
             deadline: started.after(self.deadline),
             explain: false,
+            effort: Effort::Whole,
         };
         let origin = Origin::Stream { partition: number(record.partition), offset: record.offset };
         (StreamRequest { request, late: is_late, decided, origin }, note)

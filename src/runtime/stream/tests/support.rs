@@ -136,6 +136,7 @@ pub(crate) fn request(transaction: Transaction) -> Request {
         started: Moment::now(),
         deadline: Moment::now().after(Duration::from_mins(1)),
         explain: false,
+        effort: scorer::Effort::Whole,
     }
 }
 
