@@ -53,7 +53,8 @@ pub trait Work {
     /// Those of `to`.
     fn emit(&self, batch: &Self::Batch, to: &mut dyn FnMut(&Output) -> Result<(), Fault>) -> Result<(), Fault>;
 
-    /// Returns the offsets to commit with a batch: one per topic and partition that has records in it.
+    /// Returns the offsets to commit with a batch. Every partition with records in it has one of `transactions`, moved or
+    /// not, for its metadata and the batch's token travel there; and one of `labels` when that moved.
     fn offsets(&self, batch: &Self::Batch) -> Vec<NextOffset>;
 
     /// Makes a committed batch visible and durable here.
