@@ -12,7 +12,7 @@ ADDRESS ?= 127.0.0.1:8080
 ENGINE ?= $(shell command -v podman || echo docker)
 IMAGE ?= localhost/fraudd:latest
 
-.PHONY: help run build runtime python test crash-test format lint unit doc deny operators image container-test cluster-test alerts-test k8s-test bench bench-rest oip-test loadtest handbook converters model release clean
+.PHONY: help run build runtime python test crash-test format lint unit doc deny operators image container-test cluster-test alerts-test k8s-test bench bench-rest oip-test kafka kafka-stop kafka-delete loadtest handbook converters model release clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -84,6 +84,15 @@ loadtest: runtime ## Load, overload, kill -9 and durability, with a report; IMAG
 oip-test: runtime ## Calls the inference protocol with tritonclient and KServe's client, pinned by hash.
 	cargo build --locked --bin fraudd
 	tests/oip/conformance.sh target/debug/fraudd
+
+kafka: ## Starts Apache Kafka 4.1.1 on loopback and prints its address; NODES=3 for three, PORT=9092 for the first node's port.
+	@scripts/kafka start --plain --nodes $(or $(NODES),1) --ports $(or $(PORT),9092)
+
+kafka-stop: ## Stops it and keeps its data.
+	@scripts/kafka stop
+
+kafka-delete: ## Stops it and removes its data.
+	@scripts/kafka delete
 
 model: build python ## Simulates, trains, packs and validates both shipped bundles.
 	models/training/build.sh
