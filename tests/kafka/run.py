@@ -63,6 +63,7 @@ class Suite:
 
     def __init__(self, given, folder):
         self.binary, self.long, self.rate = pathlib.Path(given.binary).resolve(), given.long, given.rate
+        self.is_blind = given.blind
         self.folder, self.clusters, self.made, self.memory = folder, {}, {}, {}
 
     def size(self, short, long):
@@ -147,6 +148,7 @@ def arguments():
     parser.add_argument("--times", type=int, default=1, help="plays everything so often, each time with the next seed")
     parser.add_argument("--binary", default=os.environ.get("FRAUDD_BINARY", ROOT / "target/debug/fraudd"))
     parser.add_argument("--folder", default=ROOT / "target/kafka-suite", help="logs and state of this run, emptied first by no one")
+    parser.add_argument("--blind", action="store_true", help="without recomputing features, for another stream processor")
     parser.add_argument("--list", action="store_true", help="names the scenarios")
     return parser.parse_args()
 

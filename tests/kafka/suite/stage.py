@@ -286,7 +286,7 @@ class Stage:
         evidence = self.evidence()
         read_in = time.monotonic() - began
         arguments = {"kinds": kinds} if kinds else {}
-        findings, told = verifier.verify(evidence, SCHEMA if features else None, **arguments)
+        findings, told = verifier.verify(evidence, SCHEMA if features and not self.suite.is_blind else None, **arguments)
         self.note(f"verified in {time.monotonic() - began:.1f} s ({read_in:.1f} s reading): {json.dumps(told)}, {len(evidence.samples)} samples")
         if findings:
             path = pathlib.Path(self.folder / "findings.json")
