@@ -14,7 +14,7 @@ use fraudd::domain::{
     ReasonSource, ReleaseFacts, RuleVerdict, Score, Span, TextField, Timestamp, TraceId, Transaction,
 };
 use fraudd::runtime::clock::Moment;
-use fraudd::runtime::decisions::{self, Cursor, Ledger, Record, Reservation, Settled};
+use fraudd::runtime::decisions::{self, Cursor, Ledger, Origin, Record, Reservation, Settled};
 use fraudd::runtime::entities::{self, Entities};
 use fraudd::runtime::store::{Durability, OnFailure, Options, Store};
 use fraudd::scoring::decide::policy::StandinLoad;
@@ -91,6 +91,7 @@ fn record(number: u64, release: &Arc<ReleaseFacts>) -> Record {
         received_at: transaction.occurred_at(),
         transaction,
         cursor: Cursor::default(),
+        origin: Origin::Rest,
     }
 }
 

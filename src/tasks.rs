@@ -3,6 +3,8 @@
 //! Every one has a name and a rule for when it ends unasked: restart it, within a budget, or shut the
 //! service down. A panic is caught, logged and treated as such an end.
 
+pub mod crash;
+
 use std::future::Future;
 use std::io;
 use std::panic::AssertUnwindSafe;

@@ -8,6 +8,7 @@
 //! it serves on rules, and says so.
 
 mod replay;
+mod schemas;
 mod state;
 mod vitals;
 
@@ -39,6 +40,7 @@ use crate::tasks::{self, OnExit, Shutdown};
 use crate::telemetry::events::{InsecureAccess, ReleaseLoaded, ServiceStarted};
 use crate::telemetry::{RuleCounters, otlp, trace};
 pub use replay::{Alarms, ReplayOptions, ReplayReport, replay};
+pub use schemas::{inexact_kinds, retention, schemas};
 use state::State;
 
 /// The schema that names the features when no bundle can be read.
@@ -124,6 +126,7 @@ impl App {
                 gate,
                 clock: clock.clone(),
                 explanations: Budget::new(&settings.explain, Moment::now()),
+                ownership: None,
             },
             scorer::Options {
                 model_deadline: settings.model_deadline.to_std(),

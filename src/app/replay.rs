@@ -237,6 +237,10 @@ impl Replay<'_> {
                 self.report.conflicts += 1;
                 Ok(())
             }
+            Answer::Elsewhere => {
+                self.report.known += 1;
+                Ok(())
+            }
             Answer::InFlight | Answer::NotRecorded | Answer::Unreadable => {
                 bail!("a decision could not be recorded or read: the log says why")
             }

@@ -2,13 +2,16 @@
 
 pub mod audit;
 pub mod config;
+pub mod dead;
 pub mod features;
+mod interrupt;
 pub mod model;
 pub mod probe;
 pub mod replay;
 pub mod serve;
 pub mod simulate;
 pub mod store;
+pub mod topics;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -33,6 +36,8 @@ Examples:
   fraudd audit reproduce tx-1001
   fraudd replay tx.jsonl --store replayed --labels labels.jsonl
   fraudd store check state
+  fraudd topics create --config config/run.toml
+  fraudd dead list --config config/run.toml
 
 Each command has a --help of its own.";
 
@@ -54,6 +59,10 @@ enum Command {
     Probe(probe::Args),
     /// Score a history into a store of its own and measure the answers
     Replay(replay::Args),
+    /// Make and check the topics of a stream
+    Topics(topics::Args),
+    /// List records that could not be decided, and send them again
+    Dead(dead::Args),
     /// Check a store, or copy what is readable of a damaged one
     Store(store::Args),
 }
@@ -70,6 +79,8 @@ pub fn run() -> ExitCode {
         Command::Audit(args) => audit::run(&args),
         Command::Probe(args) => probe::run(&args),
         Command::Replay(args) => replay::run(args),
+        Command::Topics(args) => topics::run(&args),
+        Command::Dead(args) => dead::run(&args),
         Command::Store(args) => store::run(&args),
     };
     done.unwrap_or_else(|error: anyhow::Error| {

@@ -18,15 +18,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use super::interrupt;
 use crate::domain::{Currency, Span, Timestamp};
 use crate::simulator::text::{csv, json};
 use crate::simulator::{Detail, Details, Drift, Event, Options, Pattern, Simulation};
-use crate::tasks::{self, Shutdown};
+use crate::tasks::Shutdown;
 
 /// How much text is gathered before it is written.
 const CHUNK_LEN: usize = 64 * 1024;
-/// What a shell shows for a process ended by an interrupt: 128 and the signal's number.
-const EXIT_INTERRUPTED: i32 = 130;
 
 /// What `fraudd simulate` is asked for.
 #[derive(Clone, Debug, clap::Args)]
@@ -206,7 +205,7 @@ pub struct Summary {
 /// Options that make no world, or files that cannot be written.
 pub fn run(args: &Args) -> Result<Summary, Error> {
     let (shutdown, done) = (Shutdown::default(), Shutdown::default());
-    let watch = watch_interrupts(shutdown.clone(), done.clone()).map_err(Error::Interrupt)?;
+    let watch = interrupt::watch(shutdown.clone(), done.clone()).map_err(Error::Interrupt)?;
     let summary = run_until(args, &shutdown);
     done.ask();
     // It was asked to end and has nothing left to say.
@@ -379,32 +378,6 @@ impl Output {
         self.text.clear();
         written.map_err(|source| Error::Write { path: self.path.clone(), source })
     }
-}
-
-/// Asks for shutdown at the first interrupt and ends the process at the second (a reader who neither reads nor
-/// leaves would hold us for ever); ends itself when the work is done.
-fn watch_interrupts(shutdown: Shutdown, done: Shutdown) -> io::Result<std::thread::JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let interrupts = async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            shutdown.ask();
-        }
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(EXIT_INTERRUPTED);
-        }
-        // Without signals there is nothing to hear: the end of the work is waited for.
-        std::future::pending::<()>().await;
-    };
-    tasks::thread("interrupt", move || {
-        runtime.block_on(async {
-            tokio::select! {
-                // The end of the work first: an interrupt in the same instant has nothing left to stop.
-                biased;
-                () = done.asked() => {}
-                () = interrupts => {}
-            }
-        });
-    })
 }
 
 fn progress_bar(out: &Path, days: u32) -> ProgressBar {

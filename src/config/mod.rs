@@ -3,6 +3,7 @@
 //! Each part's options live beside the part; this is the only place that gathers them. What a key
 //! means, its unit, range and default stand in `config/default.toml`, which is compiled in.
 
+mod kafka;
 mod reader;
 mod size;
 
@@ -15,6 +16,7 @@ use crate::domain::{Currency, RateTable, Span, TextField};
 use crate::edge::http::inference as protocol;
 use crate::edge::http::service::Limits;
 use crate::edge::http::{Keys, server};
+use crate::edge::kafka::options as stream;
 use crate::edge::wire::UnknownFields;
 use crate::runtime::inference::InferenceOptions;
 use crate::runtime::{decisions, entities, explainer, reload, resident, store};
@@ -61,6 +63,8 @@ pub struct Settings {
     pub ledger: decisions::Options,
     /// Where state is kept on disk, when anywhere.
     pub state: Option<store::Options>,
+    /// How the stream is taken part in, when at all.
+    pub kafka: Option<stream::Options>,
     /// How contributions are paid for.
     pub explain: explainer::Options,
     /// Rules, lists and policy files.
@@ -112,6 +116,7 @@ impl Settings {
                 bytes_max: reader.get::<Size>("ledger.memory_max").bytes(),
             },
             state: state(reader),
+            kafka: kafka::read(reader),
             explain: explainer::Options { cpu_ms_per_second: bounded(reader, "explain.cpu_ms_per_second", 0, 1_000) },
             files: reload::Paths {
                 rules: reader.path("files.rules"),

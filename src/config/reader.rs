@@ -7,6 +7,7 @@
 //! ```
 //! The defaults name every key: what they do not name is unknown, except below [`OPEN_TABLES`].
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use config::{Config, ConfigError, Environment, File, FileFormat, Value, ValueKind};
@@ -16,9 +17,11 @@ use crate::scoring::suggest;
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// Tables whose keys are the user's own.
-const OPEN_TABLES: &[&str] = &["rates.rates"];
+const OPEN_TABLES: &[&str] = &["kafka.client", "rates.rates"];
 /// Keys whose values are secrets.
-const SECRETS: &[&str] = &["auth.keys"];
+const SECRETS: &[&str] = &["auth.keys", "kafka.hmac_key", "kafka.security.password"];
+/// Words in a user's own key that make its value a secret.
+const SECRET_WORDS: &[&str] = &["password", "secret", "jaas", "key.pem"];
 
 /// One thing wrong with the settings.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +36,7 @@ pub struct Fault {
 /// The layers, and what was found wrong in them so far.
 pub(super) struct Reader {
     layers: Vec<(String, Config)>,
+    environment: Vec<(String, String)>,
     merged: Config,
     defaults: Config,
     faults: Vec<Fault>,
@@ -73,7 +77,7 @@ impl Reader {
             .try_parsing(true)
             .list_separator(",")
             .with_list_parse_key("contract.partition_key")
-            .source(Some(environment.into_iter().collect()));
+            .source(Some(environment.iter().cloned().collect()));
         add("environment".into(), Config::builder().add_source(variables).build());
         if !faults.is_empty() {
             return Err(faults);
@@ -84,7 +88,7 @@ impl Reader {
         }
         let merged = merged.build().map_err(|error| vec![Fault { key: String::new(), message: error.to_string() }])?;
         let defaults = layers[0].1.clone();
-        let mut reader = Self { layers, merged, defaults, faults };
+        let mut reader = Self { layers, environment, merged, defaults, faults };
         reader.refuse_unknown();
         Ok(reader)
     }
@@ -107,6 +111,30 @@ impl Reader {
     pub(super) fn optional(&mut self, key: &str) -> Option<String> {
         let text: String = self.get(key);
         (!text.is_empty()).then_some(text)
+    }
+
+    /// Reads a text that may be empty as it was given: what looks like a number in a variable stays text.
+    pub(super) fn secret(&mut self, key: &str) -> Option<String> {
+        let name = format!("FRAUDD__{}", key.to_ascii_uppercase().replace('.', "__"));
+        let given = self.environment.iter().find(|(given, _)| given.eq_ignore_ascii_case(&name));
+        match given.map(|(_, text)| text.clone()) {
+            Some(text) => (!text.is_empty()).then_some(text),
+            None => self.optional(key),
+        }
+    }
+
+    /// Reads a table whose keys are the user's own, dotted keys whole, values as text.
+    pub(super) fn table(&mut self, key: &str) -> BTreeMap<String, String> {
+        let prefix = format!("{key}.");
+        let mut found = BTreeMap::new();
+        for (name, value) in leaves(&self.merged) {
+            let Some(name) = name.strip_prefix(&prefix) else { continue };
+            match value.into_string() {
+                Ok(text) => drop(found.insert(name.to_owned(), text)),
+                Err(error) => self.fault(&format!("{prefix}{name}"), plain(&error)),
+            }
+        }
+        found
     }
 
     /// Reads a path that may be empty, which means not set.
@@ -136,12 +164,12 @@ impl Reader {
     #[must_use]
     pub(super) fn effective(&self) -> Vec<Effective> {
         let keys = leaves(&self.merged);
+        let names = |layer: &Config| leaves(layer).into_iter().map(|(key, _)| key).collect::<BTreeSet<_>>();
+        let layers: Vec<_> = self.layers.iter().map(|(origin, layer)| (origin, names(layer))).collect();
         let effective = keys.into_iter().map(|(key, value)| {
-            let has = |layer: &Config| layer.get::<Value>(&key).is_ok();
-            let origin = self.layers.iter().rev().find(|(_, layer)| has(layer)).map_or("", |(origin, _)| origin);
-            let is_secret =
-                SECRETS.contains(&key.as_str()) && !matches!(&value.kind, ValueKind::String(text) if text.is_empty());
-            let value = if is_secret { "\"***\"".into() } else { shown(&value) };
+            let origin = layers.iter().rev().find(|(_, keys)| keys.contains(&key)).map_or("", |(origin, _)| origin);
+            let is_empty = matches!(&value.kind, ValueKind::String(text) if text.is_empty());
+            let value = if is_secret(&key) && !is_empty { "\"***\"".into() } else { shown(&value) };
             Effective { key, value, origin: origin.into() }
         });
         effective.collect()
@@ -163,6 +191,11 @@ impl Reader {
             self.faults.push(Fault { key, message });
         }
     }
+}
+
+fn is_secret(key: &str) -> bool {
+    let is_own = OPEN_TABLES.iter().any(|table| key.starts_with(&format!("{table}.")));
+    SECRETS.contains(&key) || is_own && SECRET_WORDS.iter().any(|word| key.contains(word))
 }
 
 /// Lists every leaf of a tree by its dotted key, in order.

@@ -104,3 +104,86 @@ fn secrets_are_not_shown() {
     assert!(effective.iter().all(|setting| !setting.value.contains("abab")));
     assert!(!format!("{settings:?}").contains("abab"));
 }
+
+const STREAM: &str = "[state]\ndirectory = \"state\"\n[kafka]\nbootstrap_servers = \"127.0.0.1:9092\"\n";
+
+#[test]
+fn without_servers_there_is_no_stream() {
+    assert!(load("", &[]).expect("valid").0.kafka.is_none());
+    let (settings, _) = load(STREAM, &[("FRAUDD__KAFKA__INSTANCE", "fraudd-2")]).expect("valid");
+    let kafka = settings.kafka.expect("a stream");
+    assert_eq!((kafka.group.as_str(), kafka.member(0)), ("fraudd", "fraudd-2-0".into()));
+    assert_eq!(kafka.ahead_max, settings.ahead_max);
+    assert_eq!((kafka.partitions, kafka.key, kafka.mapping, kafka.rekey), (None, None, None, None));
+}
+
+#[test]
+fn a_stream_without_a_name_takes_the_host_s() {
+    let kafka = load(STREAM, &[]).expect("valid").0.kafka.expect("a stream");
+    assert!(!kafka.instance.is_empty());
+}
+
+#[test]
+fn a_stream_that_cannot_be_is_told_whole() {
+    let file = "
+        [kafka]
+        bootstrap_servers = \"kafka\"
+        lateness = \"7d\"
+        message_timeout = \"10s\"
+        drain_timeout = \"20s\"
+        mapping = \"bank\"
+        [kafka.security]
+        protocol = \"sasl_ssl\"
+        [kafka.rekey]
+        enabled = true
+        [kafka.client]
+        \"enable.idempotence\" = false
+        fetch.wait.max.ms = 20
+    ";
+    let found = faults(file, &[]);
+    let expected = [
+        "kafka.rekey.source: is empty",
+        "kafka.bootstrap_servers: expected host:port",
+        "kafka.security.username: security.protocol sasl_ssl needs one",
+        "kafka.security.password: security.protocol sasl_ssl needs one",
+        "kafka.message_timeout: 10000 ms is not below",
+        "kafka.drain_timeout: 20000 ms is not below",
+        "kafka.client.enable.idempotence: exactly-once rests on it",
+        "state.directory: Kafka needs one",
+        "kafka.lateness: is above entities.lateness_max",
+        "kafka.mapping: names a source",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, start) in found.iter().zip(expected) {
+        assert!(found.starts_with(start), "{found} does not begin with {start}");
+    }
+}
+
+#[test]
+fn secrets_of_the_stream_are_whole_and_not_shown() {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(b"0123456789abcdef0123456789abcdef\n").expect("written");
+    let path = file.path().to_string_lossy().into_owned();
+    let environment = [
+        ("FRAUDD__KAFKA__SECURITY__PROTOCOL", "sasl_plaintext"),
+        ("FRAUDD__KAFKA__SECURITY__USERNAME", "shop"),
+        // It looks like a number, and its zeros belong to it.
+        ("FRAUDD__KAFKA__SECURITY__PASSWORD", "00123456700"),
+        ("FRAUDD__KAFKA__HMAC_KEY_FILE", path.as_str()),
+    ];
+    let text = format!("{STREAM}[kafka.client]\n\"ssl.key.password\" = \"hushhush\"\nclient.rack = \"a\"\n");
+    let (settings, effective) = load(&text, &environment).expect("valid");
+    let shown = format!("{effective:?}{settings:?}");
+    for hidden in ["123456700", "0123456789abcdef", "hushhush"] {
+        assert!(!shown.contains(hidden), "{hidden} is shown");
+    }
+    let of = |key: &str| effective.iter().find(|setting| setting.key == key).expect(key);
+    assert_eq!(of("kafka.client.ssl.key.password").value, "\"***\"");
+    assert!(of("kafka.client.client.rack").origin.contains(".toml"));
+    let kafka = settings.kafka.expect("a stream");
+    assert_eq!(kafka.security.password.expect("a password").expose(), b"00123456700");
+    assert_eq!(kafka.key.expect("a key").expose(), b"0123456789abcdef0123456789abcdef");
+    assert!((&kafka.client).into_iter().any(|(key, value)| (key.as_str(), value.as_str()) == ("client.rack", "a")));
+    let both = [environment[3], ("FRAUDD__KAFKA__HMAC_KEY", "abc")];
+    assert!(faults(STREAM, &both)[0].starts_with("kafka.hmac_key: is set, and so is"));
+}

@@ -16,19 +16,30 @@ pub fn found_in(text: &str) -> bool {
 /// Returns `text` with all but the last four digits of every card number replaced by `*`.
 #[must_use]
 pub fn masked(text: &str) -> String {
-    let mut bytes = text.as_bytes().to_vec();
-    let mut from = 0;
-    while let Some((start, end)) = next(&bytes, from) {
-        let digits = bytes[start..end].iter().filter(|b| b.is_ascii_digit()).count();
-        let hidden = bytes[start..end].iter_mut().filter(|b| b.is_ascii_digit()).take(digits - 4);
-        hidden.for_each(|digit| *digit = b'*');
-        from = end;
-    }
+    let bytes = masked_bytes(text.as_bytes()).unwrap_or_else(|| text.as_bytes().to_vec());
     // Only ASCII digits were replaced by ASCII, so the text is still UTF-8.
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-/// Finds the next card number at or after `from`: its first byte and the one after its last.
+/// Returns bytes that need not be text with card numbers hidden in the same way; `None` when there are none.
+#[must_use]
+pub fn masked_bytes(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut masked: Option<Vec<u8>> = None;
+    let mut from = 0;
+    while let Some((start, end)) = next(bytes, from) {
+        hide(&mut masked.get_or_insert_with(|| bytes.to_vec())[start..end]);
+        from = end;
+    }
+    masked
+}
+
+fn hide(number: &mut [u8]) {
+    let digits = number.iter().filter(|b| b.is_ascii_digit()).count();
+    number.iter_mut().filter(|b| b.is_ascii_digit()).take(digits - 4).for_each(|digit| *digit = b'*');
+}
+
+/// Finds the next card number at or after `from`: its first byte and the one after its last. Looks at no more
+/// than one number's digits from each place, so that a long text of digits takes no longer than any other.
 fn next(bytes: &[u8], from: usize) -> Option<(usize, usize)> {
     let mut at = from;
     while at < bytes.len() {
@@ -36,42 +47,34 @@ fn next(bytes: &[u8], from: usize) -> Option<(usize, usize)> {
             at += 1;
             continue;
         }
-        let run_end = run_end(bytes, at);
-        if let Some(found) = within_run(bytes, at, run_end) {
-            return Some(found);
+        if let Some(end) = card_from(bytes, at) {
+            return Some((at, end));
         }
-        at = run_end;
+        // A number begins with a group of digits, never within one.
+        while bytes.get(at).is_some_and(u8::is_ascii_digit) {
+            at += 1;
+        }
     }
     None
 }
 
-/// Extends a run of digits with at most one space or dash between two of them.
-fn run_end(bytes: &[u8], start: usize) -> usize {
-    let mut end = start + 1;
-    loop {
-        let separator = matches!(bytes.get(end), Some(b' ' | b'-'));
-        let next = end + usize::from(separator);
-        if !bytes.get(next).is_some_and(u8::is_ascii_digit) {
-            return end;
-        }
-        end = next + 1;
+/// Looks for a card number that begins at a group of digits and ends with one; returns the byte after it. Between
+/// two of its digits stands at most one space or dash.
+fn card_from(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut digits = [(0, 0); DIGITS_MAX];
+    let mut len = 0;
+    let mut at = start;
+    while len < DIGITS_MAX {
+        let Some(digit) = bytes.get(at).filter(|b| b.is_ascii_digit()) else { break };
+        digits[len] = (at, digit - b'0');
+        len += 1;
+        at += 1;
+        let is_separated = matches!(bytes.get(at), Some(b' ' | b'-'));
+        at += usize::from(is_separated && bytes.get(at + 1).is_some_and(u8::is_ascii_digit));
     }
-}
-
-/// Looks for a card number that is the whole run, or one whole group-aligned part of it.
-fn within_run(bytes: &[u8], start: usize, end: usize) -> Option<(usize, usize)> {
-    let digits: Vec<(usize, u8)> =
-        (start..end).filter(|&at| bytes[at].is_ascii_digit()).map(|at| (at, bytes[at] - b'0')).collect();
-    let starts_group = |index: usize| index == 0 || digits[index].0 != digits[index - 1].0 + 1;
-    let ends_group = |index: usize| index == digits.len() || starts_group(index);
-    for first in (0..digits.len()).filter(|&index| starts_group(index)) {
-        for last in (first + DIGITS_MIN..=digits.len().min(first + DIGITS_MAX)).rev() {
-            if ends_group(last) && is_card(&digits[first..last]) {
-                return Some((digits[first].0, digits[last - 1].0 + 1));
-            }
-        }
-    }
-    None
+    let ends_group = |last: usize| !bytes.get(digits[last - 1].0 + 1).is_some_and(u8::is_ascii_digit);
+    let found = (DIGITS_MIN..=len).rev().find(|&last| ends_group(last) && is_card(&digits[..last]));
+    found.map(|last| digits[last - 1].0 + 1)
 }
 
 fn is_card(digits: &[(usize, u8)]) -> bool {
@@ -143,6 +146,40 @@ mod tests {
         ] {
             assert!(!found_in(other), "{other}");
         }
+    }
+
+    /// Every place a number may begin and end, as the module says it.
+    fn naive(text: &[u8]) -> Option<(usize, usize)> {
+        let is_digit = |at: usize| text.get(at).is_some_and(u8::is_ascii_digit);
+        let begins = |at: usize| is_digit(at) && (at == 0 || !is_digit(at - 1));
+        let ends = |at: usize| is_digit(at - 1) && !is_digit(at);
+        for start in (0..text.len()).filter(|&at| begins(at)) {
+            for end in (start + 1..=text.len()).rev().filter(|&end| ends(end)) {
+                let number = &text[start..end];
+                let is_shaped = number.iter().all(|b| b.is_ascii_digit() || matches!(b, b' ' | b'-'))
+                    && number.windows(2).all(|pair| pair.iter().any(u8::is_ascii_digit));
+                let digits: Vec<(usize, u8)> =
+                    (start..end).filter(|&at| is_digit(at)).map(|at| (at, text[at] - b'0')).collect();
+                if is_shaped && (DIGITS_MIN..=DIGITS_MAX).contains(&digits.len()) && is_card(&digits) {
+                    return Some((start, end));
+                }
+            }
+        }
+        None
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn finds_what_a_look_at_every_place_finds(text in "[0-9 x-]{0,40}|4[0-9]{3}[ -]?[0-9]{4}[ -]?[0-9]{4}[ -]?[0-9]{4}[ -]?[0-9]{0,6}") {
+            proptest::prop_assert_eq!(next(text.as_bytes(), 0), naive(text.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_masked_too() {
+        let masked = masked_bytes(b"\xff4111111111111111\x00").expect("a card");
+        assert_eq!(masked, b"\xff************1111\x00");
+        assert_eq!(masked_bytes(b"\xff\x00"), None);
     }
 
     #[test]

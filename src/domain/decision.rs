@@ -106,11 +106,13 @@ pub enum DegradedReason {
     RolledBack,
     /// State was still being read from disk: features were incomplete, so no model was asked.
     Restoring,
+    /// Another instance has this transaction's state: no model was asked.
+    NotOwner,
 }
 
 impl DegradedReason {
     /// Every reason, for metrics.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ModelUnavailable,
         Self::ModelError,
         Self::ModelTimeout,
@@ -124,6 +126,7 @@ impl DegradedReason {
         Self::NotRecorded,
         Self::RolledBack,
         Self::Restoring,
+        Self::NotOwner,
     ];
 
     /// Returns the name used in JSON and metrics.
@@ -143,6 +146,7 @@ impl DegradedReason {
             Self::NotRecorded => "not_recorded",
             Self::RolledBack => "rolled_back",
             Self::Restoring => "restoring",
+            Self::NotOwner => "not_owner",
         }
     }
 }

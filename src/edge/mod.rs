@@ -4,9 +4,11 @@
 //! bytes ──wire──> domain types ──> runtime ──> domain types ──wire──> bytes
 //!    └── Reject ──problem──> application/problem+json
 //! files ──history──> transactions and labels of the past
+//! Kafka <──kafka──> records in, decisions out, exactly once
 //! ```
 
 pub mod history;
 pub mod http;
+pub mod kafka;
 pub mod problem;
 pub mod wire;

@@ -37,6 +37,7 @@ pub enum Code {
     MethodNotAllowed,
     RequestTimeout,
     InFlight,
+    DecidedElsewhere,
     BodyTooLarge,
     BatchTooLarge,
     UnsupportedMediaType,
@@ -82,7 +83,7 @@ const fn row(code: Code, name: &'static str, status: StatusCode, title: &'static
 
 impl Code {
     /// Every code, in the order of the enum.
-    pub const ALL: [Row; 39] = [
+    pub const ALL: [Row; 40] = [
         row(Self::MalformedJson, "malformed_json", StatusCode::BAD_REQUEST, "the body is not JSON"),
         row(Self::InvalidUtf8, "invalid_utf8", StatusCode::BAD_REQUEST, "the body is not UTF-8"),
         row(Self::NestingTooDeep, "nesting_too_deep", StatusCode::BAD_REQUEST, "the body nests too deep"),
@@ -104,6 +105,12 @@ impl Code {
         ),
         row(Self::RequestTimeout, "request_timeout", StatusCode::REQUEST_TIMEOUT, "the body came too slowly"),
         row(Self::InFlight, "in_flight", StatusCode::CONFLICT, "the same transaction id is being decided"),
+        row(
+            Self::DecidedElsewhere,
+            "decided_elsewhere",
+            StatusCode::CONFLICT,
+            "another instance decided the same transaction id",
+        ),
         row(Self::BodyTooLarge, "body_too_large", StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
         row(Self::BatchTooLarge, "batch_too_large", StatusCode::PAYLOAD_TOO_LARGE, "too many items in one body"),
         row(

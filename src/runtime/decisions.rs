@@ -12,28 +12,31 @@
 //! record counts when the store's writer says so. It does not know how a decision comes about.
 
 mod feed;
+mod held;
 mod places;
 mod record;
+mod ticket;
+mod unpublished;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
-use super::clock::Moment;
-use super::store::{Decided, Error, Message, OnFailure, Place, Shelf, id_hash, id_key, put_record, put_transaction};
-use crate::domain::{DegradedReason, Outcome, Span, Transaction};
-use crate::telemetry::events::{NotRecorded, StoreReadFailed};
+use super::store::{Error, Message, OnFailure, Place, Shelf, id_hash, id_key};
+use crate::domain::{Outcome, Span};
+use crate::telemetry::events::{StoreReadFailed, UnpublishedLost};
 use feed::Feed;
 pub use feed::Page;
+use held::Claim;
+pub use held::Held;
+pub(crate) use held::{Claimed, Learnt, StreamClaim};
 use places::Places;
-pub use record::{Cursor, ListHit, Record};
+pub use record::{Cursor, ListHit, Origin, Record};
+pub use ticket::{Ticket, Waiter};
 
-/// How long a decision waits for the writer at least, whatever is left of its deadline.
-const WRITE_WAIT_MIN: Duration = Duration::from_millis(25);
 const SHARDS: usize = 64;
 
 /// How much the ledger keeps in memory.
@@ -61,8 +64,59 @@ pub enum Reservation<'a> {
     OnDisk(OnDisk),
     /// Somebody else is deciding it now.
     InFlight(Waiter),
+    /// Decided by another instance, with the same payload: its decision is not here.
+    Elsewhere,
     /// The id stands for another payload.
     Conflict,
+}
+
+/// What the disk knows of an id.
+#[derive(Clone, Debug)]
+pub enum Recalled {
+    /// Its decision.
+    Decided(Arc<Record>),
+    /// Only that another instance decided it.
+    Known {
+        /// The 128 bits of the id.
+        key: u128,
+        /// The hash of its payload.
+        payload_hash: u128,
+    },
+}
+
+impl Recalled {
+    /// Tells whether it is about an id: the index knows half of the hash only.
+    pub(crate) fn is_of(&self, key: u128) -> bool {
+        match self {
+            Self::Decided(record) => id_key(record.transaction.id()) == key,
+            Self::Known { key: known, .. } => *known == key,
+        }
+    }
+
+    /// Returns the hash of the payload that was decided.
+    #[must_use]
+    pub fn payload_hash(&self) -> u128 {
+        match self {
+            Self::Decided(record) => record.payload_hash,
+            Self::Known { payload_hash, .. } => *payload_hash,
+        }
+    }
+
+    /// Returns the decision, when it is here.
+    #[must_use]
+    pub fn decided(self) -> Option<Arc<Record>> {
+        match self {
+            Self::Decided(record) => Some(record),
+            Self::Known { .. } => None,
+        }
+    }
+}
+
+/// Who holds an id while it is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Door {
+    Rest,
+    Stream,
 }
 
 /// Where a decision lies that is no longer in memory.
@@ -79,8 +133,16 @@ pub enum Settled {
 }
 
 enum Entry {
-    Reserved { payload_hash: u128, waiters: Option<watch::Sender<Option<Arc<Record>>>> },
+    Reserved {
+        payload_hash: u128,
+        door: Door,
+        waiters: Option<watch::Sender<Option<Arc<Record>>>>,
+    },
     Decided(Arc<Record>),
+    /// Decided by another instance; not on disk yet.
+    Known {
+        payload_hash: u128,
+    },
 }
 
 #[derive(Default)]
@@ -96,6 +158,8 @@ pub struct Ledger {
     options: Options,
     shelf: Option<Shelf>,
     evicted: AtomicU64,
+    /// What the stream still has to publish; not kept without a stream.
+    unpublished: OnceLock<Mutex<unpublished::Unpublished>>,
 }
 
 /// How full the ledger is.
@@ -126,7 +190,14 @@ impl Ledger {
     #[must_use]
     pub fn new(options: Options) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, feed: Mutex::default(), options, shelf: None, evicted: AtomicU64::new(0) }
+        Self {
+            shards,
+            feed: Mutex::default(),
+            options,
+            shelf: None,
+            evicted: AtomicU64::new(0),
+            unpublished: OnceLock::new(),
+        }
     }
 
     /// Starts a ledger before a store, with what the store keeps.
@@ -152,36 +223,48 @@ impl Ledger {
 
     fn reserve_unless(&self, transaction_id: &str, payload_hash: u128, not_at: Option<OnDisk>) -> Reservation<'_> {
         let key = id_key(transaction_id);
+        match self.claim(key, payload_hash, Door::Rest, not_at) {
+            Claim::Ours => {
+                Reservation::Reserved(Ticket { ledger: self, key, event: Vec::new(), deferred: false, settled: false })
+            }
+            Claim::Decided(record) => Reservation::Decided(record),
+            Claim::OnDisk(at) => Reservation::OnDisk(at),
+            Claim::InFlight(waiter, _) => Reservation::InFlight(waiter),
+            Claim::Elsewhere => Reservation::Elsewhere,
+            Claim::Conflict => Reservation::Conflict,
+        }
+    }
+
+    fn claim(&self, key: u128, payload_hash: u128, door: Door, not_at: Option<OnDisk>) -> Claim {
         let mut part = self.shard_of(id_hash(key)).lock();
         let Part { entries, places } = &mut *part;
         match entries.get_mut(&key) {
             None => {
                 if let Some(place) = places.get(id_hash(key)).map(OnDisk).filter(|place| not_at != Some(*place)) {
-                    return Reservation::OnDisk(place);
+                    return Claim::OnDisk(place);
                 }
-                entries.insert(key, Entry::Reserved { payload_hash, waiters: None });
-                Reservation::Reserved(Ticket { ledger: self, key, event: Vec::new(), deferred: false, settled: false })
+                entries.insert(key, Entry::Reserved { payload_hash, door, waiters: None });
+                Claim::Ours
             }
-            Some(Entry::Decided(record)) if record.payload_hash == payload_hash => {
-                Reservation::Decided(Arc::clone(record))
-            }
-            Some(Entry::Reserved { payload_hash: reserved, waiters }) if *reserved == payload_hash => {
+            Some(Entry::Decided(record)) if record.payload_hash == payload_hash => Claim::Decided(Arc::clone(record)),
+            Some(Entry::Reserved { payload_hash: reserved, door, waiters }) if *reserved == payload_hash => {
                 let sender = waiters.get_or_insert_with(|| watch::channel(None).0);
-                Reservation::InFlight(Waiter { receiver: sender.subscribe() })
+                Claim::InFlight(Waiter { receiver: sender.subscribe() }, *door)
             }
-            Some(Entry::Decided(_) | Entry::Reserved { .. }) => Reservation::Conflict,
+            Some(Entry::Known { payload_hash: known }) if *known == payload_hash => Claim::Elsewhere,
+            Some(Entry::Decided(_) | Entry::Reserved { .. } | Entry::Known { .. }) => Claim::Conflict,
         }
     }
 
-    /// Reads a decision back from disk, off the async threads; `None` when retention let it go meanwhile.
+    /// Reads back what the disk knows of an id, off the async threads; `None` when retention let it go meanwhile.
     ///
     /// # Errors
     /// The record is kept and cannot be read.
-    pub async fn recall(&self, at: OnDisk) -> Result<Option<Arc<Record>>, Error> {
+    pub async fn recall(&self, at: OnDisk) -> Result<Option<Recalled>, Error> {
         let Some(shelf) = self.shelf.clone() else { return Ok(None) };
-        let read = tokio::task::spawn_blocking(move || shelf.record(at.0)).await;
-        let record = read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-        record.map(|record| record.map(Arc::new)).inspect_err(|error| StoreReadFailed { error }.emit())
+        let read = tokio::task::spawn_blocking(move || shelf.recall(at.0)).await;
+        let recalled = read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        recalled.inspect_err(|error| StoreReadFailed { error }.emit())
     }
 
     /// Finds a decision, in memory or on disk.
@@ -194,12 +277,12 @@ impl Ledger {
             let part = self.shard_of(id_hash(key)).lock();
             match part.entries.get(&key) {
                 Some(Entry::Decided(record)) => return Ok(Some(Arc::clone(record))),
-                Some(Entry::Reserved { .. }) => return Ok(None),
+                Some(Entry::Reserved { .. } | Entry::Known { .. }) => return Ok(None),
                 None => part.places.get(id_hash(key)),
             }
         };
         let Some(place) = place else { return Ok(None) };
-        let record = self.recall(OnDisk(place)).await?;
+        let record = self.recall(OnDisk(place)).await?.and_then(Recalled::decided);
         // The index knows half of the hash: only the record itself tells whose it is.
         Ok(record.filter(|record| record.transaction.id() == transaction_id))
     }
@@ -278,8 +361,9 @@ impl Ledger {
                 waiters.send_replace(Some(Arc::clone(record)));
             }
             Some(Entry::Decided(_)) => self.feed.lock().unhold(),
-            Some(Entry::Reserved { waiters: None, .. }) | None => {}
+            Some(Entry::Reserved { waiters: None, .. } | Entry::Known { .. }) | None => {}
         }
+        self.owe(record);
         for record in gone {
             let key = id_key(record.transaction.id());
             self.shard_of(id_hash(key)).lock().entries.remove(&key);
@@ -291,13 +375,37 @@ impl Ledger {
         self.shard_of(hash).lock().places.insert(hash, place);
     }
 
+    /// Points to where it is written that another instance decided an id.
+    pub(crate) fn publish_known(&self, key: u128, place: Place) {
+        let mut part = self.shard_of(id_hash(key)).lock();
+        part.places.insert(id_hash(key), place);
+        if matches!(part.entries.get(&key), Some(Entry::Known { .. })) {
+            part.entries.remove(&key);
+        }
+    }
+
+    /// Takes note of what the stream has to publish.
+    fn owe(&self, record: &Record) {
+        let cursor = record.cursor.get();
+        if let Some(unpublished) = self.unpublished.get().filter(|_| cursor > 0 && record.origin == Origin::Rest) {
+            unpublished.lock().insert(cursor, id_hash(id_key(record.transaction.id())));
+        }
+    }
+
     /// Forgets the decisions of a segment that retention lets go.
     pub(crate) fn forget(&self, segment: u32, hashes: impl Iterator<Item = u64>) {
-        let mut gone = 0;
+        let (mut gone, mut owed) = (0, 0);
         for hash in hashes {
-            gone += u64::from(self.shard_of(hash).lock().places.remove(hash, segment));
+            let is_gone = self.shard_of(hash).lock().places.remove(hash, segment);
+            gone += u64::from(is_gone);
+            if let Some(unpublished) = self.unpublished.get().filter(|_| is_gone) {
+                owed += u64::from(unpublished.lock().forget(hash));
+            }
         }
         self.evicted.fetch_add(gone, Ordering::Relaxed);
+        if owed > 0 {
+            UnpublishedLost { count: owed }.emit();
+        }
     }
 
     /// Gives an id back whose decision could not be recorded and was not answered.
@@ -319,87 +427,6 @@ impl Ledger {
     }
 }
 
-/// The right and duty to decide one id. Dropped unsettled, it gives the id back.
-pub struct Ticket<'a> {
-    ledger: &'a Ledger,
-    key: u128,
-    /// The transaction as the event log has it, once entity state has seen it.
-    event: Vec<u8>,
-    deferred: bool,
-    settled: bool,
-}
-
-impl Ticket<'_> {
-    /// Takes note that entity state has the transaction: from now on the event log must get it, whatever
-    /// becomes of the request.
-    pub fn observed(&mut self, transaction: &Transaction) {
-        if self.ledger.shelf.is_some() {
-            self.event.reserve(384);
-            put_transaction(&mut self.event, transaction);
-        }
-    }
-
-    /// Takes note that entity state has not seen the transaction: restoring will bring it there.
-    pub fn deferred(&mut self, transaction: &Transaction) {
-        self.observed(transaction);
-        self.deferred = true;
-    }
-
-    /// Records the decision, answers everyone who waits for it and returns it with its cursor. Past
-    /// `deadline`, or 25 ms where less is left, nobody waits for the disk: what the settings say of failures holds, and the record may
-    /// still be written.
-    pub async fn settle(mut self, record: Record, deadline: Moment) -> Settled {
-        let (ledger, key) = (self.ledger, self.key);
-        let record = Arc::new(record);
-        let Some(shelf) = &ledger.shelf else {
-            self.settled = true;
-            ledger.keep(key, &record);
-            return Settled::Kept(record);
-        };
-        let mut payload = Vec::with_capacity(1_536);
-        put_record(&mut payload, &record);
-        let (reply, answer) = oneshot::channel();
-        let (event, deferred) = (std::mem::take(&mut self.event), self.deferred);
-        let kept = Arc::clone(&record);
-        let decided = Decided { key, record: kept, event, payload, deferred, reply: Some(reply) };
-        let Ok(rouse) = shelf.queue.push(Message::Decided(Box::new(decided))) else {
-            // The ticket gives the id back: nothing of this is on its way to the disk.
-            return late(shelf, &record);
-        };
-        // From here on the writer settles it, also when this request is given up.
-        self.settled = true;
-        // Whoever is ready on this thread joins the group before the writer is woken for it.
-        tokio::task::yield_now().await;
-        drop(rouse);
-        // A decision that took all of its time is still given that of a write: it will be there, and
-        // saying that it is not would be wrong.
-        let patience = deadline.instant().max(Moment::now().after(WRITE_WAIT_MIN).instant());
-        let deadline = tokio::time::Instant::from_std(patience);
-        match tokio::time::timeout_at(deadline, answer).await {
-            Ok(Ok(settled)) => {
-                let is_unrecorded = match &settled {
-                    Settled::Kept(record) => record.decision.degraded.contains(&DegradedReason::NotRecorded),
-                    Settled::NotRecorded => true,
-                };
-                if is_unrecorded {
-                    NotRecorded.emit();
-                }
-                settled
-            }
-            Ok(Err(_)) | Err(_) => late(shelf, &record),
-        }
-    }
-}
-
-/// What is answered when the disk did not say in time that it has the record.
-fn late(shelf: &Shelf, record: &Record) -> Settled {
-    NotRecorded.emit();
-    match shelf.on_failure {
-        OnFailure::Answer => Settled::Kept(Arc::new(record.with(DegradedReason::NotRecorded))),
-        OnFailure::Refuse => Settled::NotRecorded,
-    }
-}
-
 impl Ledger {
     /// Keeps a record in memory only and lets the oldest go where a bound is reached.
     fn keep(&self, key: u128, record: &Arc<Record>) {
@@ -413,37 +440,12 @@ impl Ledger {
         if let Some(Entry::Reserved { waiters: Some(waiters), .. }) = before {
             waiters.send_replace(Some(Arc::clone(record)));
         }
+        self.owe(record);
         self.evicted.fetch_add(gone.len() as u64, Ordering::Relaxed);
         for record in gone {
             let key = id_key(record.transaction.id());
             self.shard_of(id_hash(key)).lock().entries.remove(&key);
         }
-    }
-}
-
-impl Drop for Ticket<'_> {
-    fn drop(&mut self) {
-        if self.settled {
-            return;
-        }
-        self.ledger.give_up(self.key);
-        if let Some(shelf) = self.ledger.shelf.as_ref().filter(|_| !self.event.is_empty() && !self.deferred) {
-            // Entity state has the event, so the log must have it too. A full line has its own alarm.
-            let _ = shelf.queue.push(Message::Event(std::mem::take(&mut self.event)));
-        }
-    }
-}
-
-/// Waits for somebody else's decision of the same id.
-pub struct Waiter {
-    receiver: watch::Receiver<Option<Arc<Record>>>,
-}
-
-impl Waiter {
-    /// Returns the decision; `None` when its request was given up. Cancel safe.
-    pub async fn decided(mut self) -> Option<Arc<Record>> {
-        let found = self.receiver.wait_for(Option::is_some).await.ok()?;
-        found.clone()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Floor 2: state, time and threads. Opens no socket.
 
+pub mod block;
 pub mod clock;
 pub mod decisions;
 pub mod entities;
@@ -14,3 +15,4 @@ pub mod scorer;
 pub mod slot;
 pub mod standin;
 pub mod store;
+pub mod stream;

@@ -7,7 +7,11 @@
 //! ```
 //! Scoring never fails: a valid transaction gets exactly one decision (`SC-1`) that names one release
 //! (`SC-2`). A request that is given up on the way leaves nothing half done: its id is free again, and
-//! its event in the entity logs counts once whenever it comes back.
+//! its event in the entity logs counts once whenever it comes back. The stream's batches come through
+//! `group.rs`: the same steps over many transactions.
+
+mod explained;
+mod group;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,23 +19,24 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::clock::{Clock, Moment};
-use super::decisions::{Cursor, Ledger, ListHit, Record, Reservation, Settled, Ticket};
+use super::decisions::{Cursor, Ledger, ListHit, Origin, Recalled, Record, Reservation, Settled, Ticket};
 use super::entities::{Entities, LabelOutcome};
 use super::explainer::Budget;
 use super::inference::ModelFailure;
 use super::slot::{Model, Release, Slot};
 use super::standin::{Answered, StandinUse};
-use super::store::{Gate, Message, put_label};
+use super::store::{Gate, Message, id_key, put_label};
+use super::stream::ownership::{Ownership, Standing};
 use crate::domain::{
-    Contribution, Decision, DecisionId, DecisionSource, DegradedReason, EntityKey, EvaluationStatus, FeatureVector,
-    Label, Latency, Outcome, RuleVerdict, Score, TextField, Timestamp, TraceId, Transaction,
+    Decision, DecisionId, DecisionSource, DegradedReason, EntityKey, EvaluationStatus, FeatureVector, Label, Latency,
+    Outcome, RuleVerdict, Score, TextField, Timestamp, TraceId, Transaction,
 };
 use crate::scoring::decide::policy::StandinLoad;
 use crate::scoring::decide::{self, Decided, Inputs, append_contributions};
-use crate::scoring::explain::{moved_inputs, occluded_rows, rank};
 use crate::scoring::expression::Scope;
 use crate::scoring::rule::{Mode, Rule};
 use crate::telemetry::events;
+use explained::Explained;
 
 /// One transaction to score.
 #[derive(Clone, Debug)]
@@ -60,6 +65,8 @@ pub enum Answer {
         /// Whether it is new.
         status: EvaluationStatus,
     },
+    /// Another instance decided the id, with the same payload: its decision is in the topic of scores.
+    Elsewhere,
     /// The id stands for another payload.
     Conflict,
     /// The id was still being decided by another request at this one's deadline.
@@ -93,6 +100,8 @@ pub struct Parts {
     pub clock: Clock,
     /// The budget for contributions.
     pub explanations: Budget,
+    /// Which partitions of the stream are ours; `None` without a stream.
+    pub ownership: Option<Arc<Ownership>>,
 }
 
 /// Scores transactions. Cheap to clone.
@@ -115,6 +124,14 @@ struct Evaluation {
     row: SmallVec<[f64; 64]>,
     score: Result<Score, DegradedReason>,
     latency: Latency,
+}
+
+/// What rules, lists and policy made of an evaluation.
+struct Weighed {
+    decided: Decided,
+    rules: SmallVec<[RuleVerdict; 24]>,
+    list_hits: Vec<ListHit>,
+    standin: StandinLoad,
 }
 
 /// What was decided and how it is explained.
@@ -146,11 +163,8 @@ impl Scorer {
                     };
                 }
                 Reservation::OnDisk(place) => match ledger.recall(place).await {
-                    Ok(Some(record)) if record.payload_hash == payload_hash => {
-                        return Answer::Decided { record, status: EvaluationStatus::Duplicate };
-                    }
-                    Ok(Some(record)) if record.transaction.id() == request.transaction.id() => {
-                        return Answer::Conflict;
+                    Ok(Some(recalled)) if recalled.is_of(id_key(request.transaction.id())) => {
+                        return answer_again(recalled, payload_hash);
                     }
                     // Retention let it go meanwhile, or it was another id with the same hash.
                     Ok(_) => ledger.reserve_anew(request.transaction.id(), payload_hash, place),
@@ -159,6 +173,7 @@ impl Scorer {
                 Reservation::Decided(record) => {
                     return Answer::Decided { record, status: EvaluationStatus::Duplicate };
                 }
+                Reservation::Elsewhere => return Answer::Elsewhere,
                 Reservation::Conflict => return Answer::Conflict,
                 Reservation::InFlight(waiter) => {
                     let deadline = tokio::time::Instant::from_std(request.deadline.instant());
@@ -180,7 +195,8 @@ impl Scorer {
         let release = self.release();
         let features = self.inner.parts.entities.peek(&request.transaction, &release.plan);
         let payload_hash = request.transaction.payload_hash();
-        Arc::new(self.decide(request, payload_hash, &release, features).await)
+        let bar = self.bar(self.standing(&request.transaction));
+        Arc::new(self.decide(request, (payload_hash, bar), &release, features).await)
     }
 
     /// Takes labels into entity state and records them; `None`: they could not be recorded, and the
@@ -237,7 +253,11 @@ impl Scorer {
     async fn decide_reserved(&self, request: Request, payload_hash: u128, mut ticket: Ticket<'_>) -> Settled {
         let release = self.release();
         let (entities, deadline) = (&self.inner.parts.entities, request.deadline);
-        let features = if self.inner.parts.gate.is_replaying() {
+        let standing = self.standing(&request.transaction);
+        let features = if standing == Standing::Foreign {
+            // Its owner counts it, when the stream brings it there.
+            entities.peek(&request.transaction, &release.plan)
+        } else if self.inner.parts.gate.is_replaying() {
             // The replay takes it from the log, behind what came before it.
             ticket.deferred(&request.transaction);
             entities.peek(&request.transaction, &release.plan)
@@ -245,15 +265,10 @@ impl Scorer {
             ticket.observed(&request.transaction);
             entities.observe(&request.transaction, &release.plan)
         };
-        let record = self.decide(request, payload_hash, &release, features).await;
-        if record.decision.source == DecisionSource::Standin {
-            let answer = Answered {
-                entity: self.partition_entity(&record.transaction),
-                amount: record.transaction.base_amount().unwrap_or(0),
-                outcome: record.decision.outcome,
-            };
-            self.inner.standin.record(&answer, &release.policy.standin, record.received_at);
-        }
+        let bar = self.bar(standing);
+        let record = self.decide(request, (payload_hash, bar), &release, features).await;
+        let answered = (record.decision.source, record.decision.outcome);
+        self.count_standin(&record.transaction, answered, &release, record.received_at);
         let settled = ticket.settle(record, deadline).await;
         if let Settled::Kept(record) = &settled {
             events::DecisionMade { decision: &record.decision }.emit();
@@ -261,30 +276,56 @@ impl Scorer {
         settled
     }
 
-    async fn decide(&self, request: Request, payload_hash: u128, release: &Release, features: FeatureVector) -> Record {
+    /// Returns how far this instance is with a transaction's partition; without a stream all is ours.
+    fn standing(&self, transaction: &Transaction) -> Standing {
+        let ownership = self.inner.parts.ownership.as_ref();
+        ownership.map_or(Standing::Live, |ownership| ownership.standing_of(transaction))
+    }
+
+    /// Returns why no model may be asked: a score of features that are not whole would be wrong without
+    /// saying so.
+    fn bar(&self, standing: Standing) -> Option<DegradedReason> {
+        match standing {
+            Standing::Foreign => Some(DegradedReason::NotOwner),
+            Standing::Restoring => Some(DegradedReason::Restoring),
+            Standing::Live => self.inner.parts.gate.is_restoring().then_some(DegradedReason::Restoring),
+        }
+    }
+
+    async fn decide(
+        &self,
+        request: Request,
+        (payload_hash, bar): (u128, Option<DegradedReason>),
+        release: &Release,
+        features: FeatureVector,
+    ) -> Record {
         let features_done = Moment::now();
         let mut evaluation = Evaluation {
             payload_hash,
             row: model_row(release, &features),
             features,
-            score: Err(DegradedReason::ModelUnavailable),
+            score: Err(bar.unwrap_or(DegradedReason::ModelUnavailable)),
             latency: Latency { features: features_done.micros_since(request.started), ..Latency::default() },
         };
-        if self.inner.parts.gate.is_restoring() {
-            // Features are incomplete: a score made of them would be wrong without saying so.
-            evaluation.score = Err(DegradedReason::Restoring);
-        } else if let Some(model) = &release.model {
+        if let Some(model) = release.model.as_ref().filter(|_| bar.is_none()) {
             evaluation.score = self.ask_model(model, &evaluation.row, &request).await;
         }
         let model_done = Moment::now();
         evaluation.latency.model = model_done.micros_since(features_done);
+        let weighed = self.weigh(&request, release, &evaluation);
+        evaluation.latency.rules = Moment::now().micros_since(model_done);
+        let explained = self.explain(release, &request, &evaluation, weighed.decided.outcome).await;
+        self.record(request, release, (weighed, explained), evaluation)
+    }
 
+    /// Evaluates rules, lists and policy over what is known of a transaction.
+    fn weigh(&self, request: &Request, release: &Release, evaluation: &Evaluation) -> Weighed {
         let score = evaluation.score.ok();
         let scope = Scope { transaction: &request.transaction, features: &evaluation.features, score };
         let verdicts = release.rules.evaluate(&scope);
         let rules = active_rules(release, &verdicts);
         let list_entries = release.lists.matches(&request.transaction, request.received_at);
-        let standin = self.standin_load(score, release, &request);
+        let standin = self.standin_load(score, release, request);
         let decided = decide::decide(&Inputs {
             transaction: &request.transaction,
             score,
@@ -296,19 +337,43 @@ impl Scorer {
         });
         let list_hits = list_entries.iter().map(|entry| ListHit::of(entry)).collect();
         let rules = rules.iter().map(|(_, verdict)| *verdict).collect();
-        evaluation.latency.rules = Moment::now().micros_since(model_done);
+        Weighed { decided, rules, list_hits, standin }
+    }
 
-        let explained = self.explain(release, &request, &evaluation, decided.outcome).await;
+    fn record(
+        &self,
+        request: Request,
+        release: &Release,
+        (weighed, explained): (Weighed, Explained),
+        evaluation: Evaluation,
+    ) -> Record {
+        let Weighed { decided, rules, list_hits, standin } = weighed;
         let decision = self.assemble(&request, release, Verdict { decided, rules, explained }, &evaluation);
         Record {
             decision,
             transaction: request.transaction,
-            payload_hash,
+            payload_hash: evaluation.payload_hash,
             features: evaluation.features,
             standin,
             list_hits,
             received_at: request.received_at,
             cursor: Cursor::default(),
+            origin: Origin::Rest,
+        }
+    }
+
+    /// Counts an answer of the stand-in policy towards its limits.
+    fn count_standin(
+        &self,
+        transaction: &Transaction,
+        (source, outcome): (DecisionSource, Outcome),
+        release: &Release,
+        received_at: Timestamp,
+    ) {
+        if source == DecisionSource::Standin {
+            let entity = self.partition_entity(transaction);
+            let answer = Answered { entity, amount: transaction.base_amount().unwrap_or(0), outcome };
+            self.inner.standin.record(&answer, &release.policy.standin, received_at);
         }
     }
 
@@ -337,40 +402,6 @@ impl Scorer {
         let mut fields = self.inner.options.partition_key.iter();
         let (field, id) = fields.find_map(|field| Some((field, transaction.text(*field)?)))?;
         Some(EntityKey::new(field.slot() as u64, id))
-    }
-
-    /// Computes contributions when they are due and affordable, else says why not.
-    async fn explain(
-        &self,
-        release: &Release,
-        request: &Request,
-        evaluation: &Evaluation,
-        outcome: Outcome,
-    ) -> Explained {
-        let (Some(model), Ok(score)) = (&release.model, evaluation.score) else { return Explained::NotDue };
-        if outcome == Outcome::Approve && !request.explain {
-            return Explained::NotDue;
-        }
-        let inputs = moved_inputs(&evaluation.row, &model.baseline);
-        if inputs.is_empty() {
-            return Explained::Contributions(Vec::new());
-        }
-        let started = Moment::now();
-        if request.deadline <= started {
-            return Explained::Omitted("deadline");
-        }
-        let Some(spending) = self.inner.parts.explanations.take(inputs.len(), started) else {
-            return Explained::Omitted("budget");
-        };
-        let deadline = started.after(self.inner.options.model_deadline).min(request.deadline);
-        let rows = occluded_rows(&evaluation.row, &model.baseline, &inputs);
-        let scores = model.inference.score_rows(rows, deadline).await;
-        self.inner.parts.explanations.settle(&spending, Moment::now().micros_since(started));
-        let occluded: Vec<Option<Score>> = scores.into_iter().map(Result::ok).collect();
-        if occluded.iter().all(Option::is_none) {
-            return Explained::Omitted(if deadline.has_passed() { "deadline" } else { "model_error" });
-        }
-        Explained::Contributions(rank(&inputs, score, &occluded, release.schema.inputs()))
     }
 
     fn assemble(&self, request: &Request, release: &Release, verdict: Verdict, evaluation: &Evaluation) -> Decision {
@@ -405,10 +436,15 @@ impl Scorer {
     }
 }
 
-enum Explained {
-    NotDue,
-    Omitted(&'static str),
-    Contributions(Vec<Contribution>),
+/// What a decision on disk answers to the same id.
+fn answer_again(recalled: Recalled, payload_hash: u128) -> Answer {
+    if recalled.payload_hash() != payload_hash {
+        return Answer::Conflict;
+    }
+    match recalled {
+        Recalled::Decided(record) => Answer::Decided { record, status: EvaluationStatus::Duplicate },
+        Recalled::Known { .. } => Answer::Elsewhere,
+    }
 }
 
 /// Picks the model's inputs out of the feature vector.

@@ -6,6 +6,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+pub use super::desk::*;
 pub use super::store::*;
 
 use tracing::{debug, error, info, warn};

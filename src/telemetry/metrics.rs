@@ -8,8 +8,9 @@ use std::sync::{Arc, LazyLock};
 use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{Counter, Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
+use super::desk::Desk;
 use super::histogram::Latencies;
 use super::inference::Inference;
 use super::process::Process;
@@ -68,6 +69,8 @@ pub struct Metrics {
     pub http: Http,
     /// What goes on at the store.
     pub store: Store,
+    /// What becomes of the stream's records.
+    pub desk: Desk,
     /// Labels by kind.
     pub labels: Vec<IntCounter>,
     /// Labels by what became of them.
@@ -124,6 +127,10 @@ pub struct Store {
     pub gone: IntCounterVec,
     /// Bytes of torn tails that were cut.
     pub cut: IntCounter,
+    /// Time that lanes of the stream waited for room in the line.
+    pub line_wait: Counter,
+    /// Decisions let go before the stream had published them.
+    pub unpublished_lost: IntCounter,
 }
 
 type Hook = Box<dyn Fn(&Metrics) + Send + Sync>;
@@ -201,6 +208,7 @@ impl Metrics {
             inference: Inference::new(&build),
             http: Http::new(&build),
             store: Store::new(&build),
+            desk: Desk::new(&build),
             labels: build.by_label(
                 "fraudd_labels_total",
                 "Labels received, by kind.",
@@ -333,6 +341,9 @@ impl Store {
             lost: build.counter("fraudd_store_lost_total", "Records given up because too many waited for the disk."),
             gone: build.counters("fraudd_store_segments_gone_total", "Segments let go by retention, by log.", &["log"]),
             cut: build.counter("fraudd_store_cut_bytes_total", "Bytes of torn journal ends cut at start."),
+            line_wait: build.seconds("fraudd_store_line_wait_seconds_total", "Time that lanes waited for the store."),
+            unpublished_lost: build
+                .counter("fraudd_store_unpublished_lost_total", "Decisions let go before they were published."),
         }
     }
 }
@@ -350,6 +361,12 @@ impl Builder {
 
     pub(super) fn counter(&self, name: &str, help: &str) -> IntCounter {
         let counter = IntCounter::new(name, help).expect(CONSTANT);
+        self.register(counter.clone());
+        counter
+    }
+
+    fn seconds(&self, name: &str, help: &str) -> Counter {
+        let counter = Counter::new(name, help).expect(CONSTANT);
         self.register(counter.clone());
         counter
     }
@@ -386,7 +403,7 @@ impl Builder {
         Outcome::ALL.into_iter().flat_map(of).collect()
     }
 
-    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+    pub(super) fn gauge(&self, name: &str, help: &str) -> IntGauge {
         let gauge = IntGauge::new(name, help).expect(CONSTANT);
         self.register(gauge.clone());
         gauge

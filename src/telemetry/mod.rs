@@ -8,6 +8,7 @@
 //! The hot path never waits here. Labels come from closed sets. Every metric stands in
 //! `docs/metrics.md`, which a test compares with the registry.
 
+pub mod desk;
 pub mod events;
 pub mod histogram;
 pub mod inference;

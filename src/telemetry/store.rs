@@ -105,6 +105,37 @@ impl StoreLost {
     }
 }
 
+/// A lane of the stream waited for room in the store's line.
+pub struct StoreLineFull {
+    /// How long.
+    pub waited: Duration,
+}
+
+impl StoreLineFull {
+    /// Adds the time up.
+    pub fn emit(&self) {
+        metrics().store.line_wait.inc_by(self.waited.as_secs_f64());
+        debug!(waited_ms = self.waited.as_millis(), "a lane waited for the store");
+    }
+}
+
+/// Decisions of the REST door were let go before the stream had published them.
+pub struct UnpublishedLost {
+    /// How many.
+    pub count: u64,
+}
+
+impl UnpublishedLost {
+    /// Counts and logs it.
+    pub fn emit(&self) {
+        metrics().store.unpublished_lost.inc_by(self.count);
+        error!(
+            count = self.count,
+            "decisions were let go before they were published: raise ledger.age_max or state.bytes_max, or mend the broker"
+        );
+    }
+}
+
 /// A decision was answered although it could not be recorded in time, or was refused for that.
 pub struct NotRecorded;
 

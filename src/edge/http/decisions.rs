@@ -212,6 +212,10 @@ async fn score_into(service: &Service, scoring: Scoring, terms: Terms<'_>, out: 
             let detail = "the same transaction id was still being decided at the deadline: ask again";
             Err(Problem::new(Code::InFlight, detail).retry_after(1))
         }
+        Answer::Elsewhere => {
+            let detail = "another instance decided this transaction: its decision is in the topic of scores";
+            Err(Problem::new(Code::DecidedElsewhere, detail))
+        }
         Answer::NotRecorded => {
             let detail = "the decision could not be recorded, so it is not answered: send it again";
             Err(Problem::new(Code::NotRecorded, detail).retry_after(1))

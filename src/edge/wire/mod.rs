@@ -22,6 +22,7 @@ pub mod record;
 pub mod reject;
 mod strict;
 pub mod transaction;
+pub mod vector;
 pub mod writer;
 
 pub use batch::Batch;

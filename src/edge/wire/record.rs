@@ -17,7 +17,7 @@ use crate::domain::{
     Decision, DecisionId, DecisionSource, DegradedReason, EvaluationStatus, FeatureVector, Field, FieldRef, Latency,
     Outcome, Reason, ReasonSource, ReleaseFacts, RuleVerdict, Score, Thresholds, Timestamp, TraceId, Transaction,
 };
-use crate::runtime::decisions::{Cursor, ListHit, Record};
+use crate::runtime::decisions::{Cursor, ListHit, Origin, Record};
 use crate::scoring::list::ListKind;
 
 /// Appends a record; `names` are those of its feature vector.
@@ -100,6 +100,7 @@ pub fn read(body: &[u8], contract: &Contract, names: FeatureNames<'_>) -> Result
         received_at: typed(inputs, "received_at")?,
         transaction,
         cursor: Cursor::default(),
+        origin: Origin::Rest,
     })
 }
 
@@ -238,6 +239,7 @@ mod tests {
             }],
             received_at: Timestamp::from_seconds(1_772_359_200),
             cursor: Cursor::new(7),
+            origin: Origin::Rest,
         }
     }
 

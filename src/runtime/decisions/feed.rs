@@ -85,6 +85,12 @@ impl Feed {
         gone
     }
 
+    /// Finds the record of a cursor, when memory has it.
+    pub(super) fn at(&self, cursor: u64) -> Option<Arc<Record>> {
+        let place = self.records.binary_search_by_key(&cursor, |record| record.cursor.get()).ok()?;
+        self.records.get(place).cloned()
+    }
+
     pub(super) fn after(&self, cursor: u64, outcome: Option<Outcome>, limit: usize) -> Page {
         let before_oldest = self.oldest().map_or(self.newest, |oldest| oldest - 1);
         let skip = self.records.partition_point(|record| record.cursor.get() <= cursor);

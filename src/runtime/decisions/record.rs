@@ -31,6 +31,23 @@ pub struct Record {
     pub received_at: Timestamp,
     /// Place in the feed.
     pub cursor: Cursor,
+    /// By which door it came.
+    pub origin: Origin,
+}
+
+/// By which door a transaction came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// By the REST door of this instance, a replay or a dry run.
+    #[default]
+    Rest,
+    /// By the stream: where its record lies.
+    Stream {
+        /// The partition of the input.
+        partition: u32,
+        /// The offset in it.
+        offset: i64,
+    },
 }
 
 /// A place in the feed, from 1; 0 before the record has one (a dry run never has).

@@ -59,6 +59,7 @@ fn record(id: &str, payload_hash: u128, outcome: Outcome, received_at: Timestamp
         list_hits: vec![],
         received_at,
         cursor: Cursor::default(),
+        origin: Origin::Rest,
     }
 }
 

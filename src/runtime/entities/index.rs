@@ -18,6 +18,7 @@ use crate::scoring::window::{LabelMark, id_word};
 /// The part of `bytes_max` that the index may take.
 const SHARE: usize = 4;
 const NOWHERE: u32 = u32::MAX;
+const NO_PARTITION: u16 = u16::MAX;
 
 /// Whether a transaction id is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,19 @@ pub(super) enum Sent {
     Never,
     /// With this event time, in microseconds.
     At(i64),
+    /// With this event time; its partition's entities were let go since, so it is in the shared ones only.
+    Released(i64),
+}
+
+impl Sent {
+    /// Returns what holds for a kind: a transaction whose partition was let go is new to its own kinds.
+    pub(super) const fn to(self, is_partitioned: bool) -> Self {
+        match self {
+            Self::Released(_) if is_partitioned => Self::Never,
+            Self::Released(time) => Self::At(time),
+            Self::Never | Self::At(_) => self,
+        }
+    }
 }
 
 /// A label without its transaction.
@@ -41,17 +55,26 @@ impl Mark {
     }
 }
 
-/// Where the events of a transaction are: a shard (8 bits) and a slot (24 bits) per entity kind.
+/// Where the events of a transaction are: a shard (8 bits) and a slot (24 bits) per entity kind. Shards of
+/// kinds that live with their partition are counted within it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) time: i64,
     slots: [u32; ENTITY_KINDS_MAX],
+    partition: u16,
     ready: bool,
+    released: bool,
 }
 
 impl Place {
-    pub(super) fn new(time: i64) -> Self {
-        Self { time, slots: [NOWHERE; ENTITY_KINDS_MAX], ready: false }
+    pub(super) fn new(time: i64, partition: Option<u32>) -> Self {
+        let partition = partition.and_then(|partition| u16::try_from(partition).ok()).unwrap_or(NO_PARTITION);
+        Self { time, slots: [NOWHERE; ENTITY_KINDS_MAX], partition, ready: false, released: false }
+    }
+
+    /// Returns the partition whose entities have it.
+    pub(super) fn partition(&self) -> Option<u32> {
+        (self.partition != NO_PARTITION).then_some(u32::from(self.partition))
     }
 
     pub(super) fn set(&mut self, kind: usize, shard: usize, slot: Option<u32>) {
@@ -105,17 +128,24 @@ impl Index {
     /// Tells whether a transaction was sent, without taking note of it.
     pub(super) fn sent(&self, hash: u64) -> Sent {
         let part = self.part(hash).lock();
-        part.places.find(hash).and_then(|slot| part.places.get(slot)).map_or(Sent::Never, |place| Sent::At(place.time))
+        let known = part.places.find(hash).and_then(|slot| part.places.get(slot));
+        known
+            .map_or(Sent::Never, |place| if place.released { Sent::Released(place.time) } else { Sent::At(place.time) })
     }
 
-    /// Takes note of a transaction; the first one to do so gets [`Sent::Never`].
-    pub(super) fn reserve(&self, hash: u64, time: i64, horizon: i64) -> Sent {
+    /// Takes note of a transaction; the first one to do so gets [`Sent::Never`], and the first one after its
+    /// partition was let go gets [`Sent::Released`].
+    pub(super) fn reserve(&self, hash: u64, place: Place, horizon: i64) -> Sent {
         let mut part = self.part(hash).lock();
-        let known = part.places.find(hash).and_then(|slot| part.places.get(slot));
-        if let Some(place) = known {
-            return Sent::At(place.time);
+        let slot = part.places.find(hash);
+        if let Some(known) = slot.and_then(|slot| part.places.get_mut(slot)) {
+            if std::mem::take(&mut known.released) {
+                known.partition = place.partition;
+                return Sent::Released(known.time);
+            }
+            return Sent::At(known.time);
         }
-        let slot = part.places.insert(hash, Place::new(time));
+        let slot = part.places.insert(hash, place);
         part.places.sweep(|place| place.time <= horizon, |_| {});
         if part.places.len() > self.places_max {
             part.places.evict(slot, |place| place.time);
@@ -128,7 +158,11 @@ impl Index {
         let mut part = self.part(hash).lock();
         let slot = part.places.find(hash);
         if let Some(known) = slot.and_then(|slot| part.places.get_mut(slot)) {
-            *known = Place { ready: true, ..*place };
+            // What was not inserted now stays where it was.
+            for (kept, slot) in known.slots.iter_mut().zip(place.slots) {
+                *kept = if slot == NOWHERE { *kept } else { slot };
+            }
+            known.ready = true;
         }
         let marks = if part.waiting.is_empty() { None } else { part.waiting.remove(&hash) }.unwrap_or_default();
         part.pending -= marks.len();
@@ -139,11 +173,29 @@ impl Index {
     pub(super) fn label(&self, hash: u64, mark: Mark) -> Option<Place> {
         let mut part = self.part(hash).lock();
         let known = part.places.find(hash).and_then(|slot| part.places.get(slot));
-        if let Some(place) = known.filter(|place| place.ready) {
-            return Some(*place);
+        if let Some(place) = known.filter(|place| place.ready).copied() {
+            if place.released {
+                // Its partition may come back: the label waits for that, too.
+                part.wait(hash, mark, self.pending_max);
+            }
+            return Some(place);
         }
         part.wait(hash, mark, self.pending_max);
         None
+    }
+
+    /// Takes note that a partition's entities are gone: `kinds` are those that lived there. Looks at every
+    /// transaction.
+    pub(super) fn release(&self, partition: u32, kinds: &[usize]) {
+        for part in &self.parts {
+            let mut part = part.lock();
+            for place in part.places.values_mut().filter(|place| place.partition() == Some(partition)) {
+                for kind in kinds {
+                    place.slots[*kind] = NOWHERE;
+                }
+                place.released = true;
+            }
+        }
     }
 
     pub(super) fn count(&self, stats: &mut Stats) {

@@ -13,6 +13,7 @@
 //! [`Entities::stats`] counts them. Time is event time: see `watermark.rs`.
 
 mod index;
+mod partitions;
 mod shard;
 mod table;
 mod warmth;
@@ -26,8 +27,10 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::domain::{FeatureVector, Label, Span, Timestamp, Transaction};
+use crate::runtime::stream::ownership::Ownership;
 use crate::scoring::feature::{Conflict, Layout, Plan, Schema};
 use index::{Index, Mark, Place, Sent};
+use partitions::Partitions;
 pub use shard::EntityView;
 use shard::{Shard, Visit};
 pub use warmth::Warmth;
@@ -128,6 +131,8 @@ pub struct Entities {
     layout: ArcSwap<Layout>,
     admitted: Mutex<Vec<(Arc<Plan>, Watch)>>,
     shards: Box<[Mutex<Shard>]>,
+    /// Entities that live with their partition of the stream; without a stream there are none.
+    partitions: Option<Partitions>,
     index: Index,
     watermark: Watermark,
 }
@@ -138,14 +143,31 @@ impl Entities {
     /// # Errors
     /// [`Error::Option`] for an option out of range, [`Error::Conflict`] for schemas that do not go together.
     pub fn new(options: Options, schemas: &[Arc<Schema>]) -> Result<Self, Error> {
+        Self::with_partitions(options, schemas, None)
+    }
+
+    /// Builds an empty store beside a stream: entities whose key has the first field of the partition key live
+    /// in shards of their partition, which [`Self::release`] lets go; they have half of `bytes_max`, shared
+    /// by all partitions alike.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_partitions(
+        options: Options,
+        schemas: &[Arc<Schema>],
+        ownership: Option<Arc<Ownership>>,
+    ) -> Result<Self, Error> {
         check(&options)?;
-        let bytes_max = options.bytes_max.map(|bytes| bytes / options.shards);
+        let halves = 1 + usize::from(ownership.is_some());
+        let bytes_max = options.bytes_max.map(|bytes| bytes / options.shards / halves);
+        let partitions = ownership.map(|ownership| Partitions::new(ownership, options.bytes_max.map(|all| all / 2)));
         let shards = (0..options.shards).map(|_| Mutex::new(Shard::new(bytes_max))).collect();
         let index = Index::new(options.shards, options.labels_pending_max, bytes_max);
         let store = Self {
             layout: ArcSwap::default(),
             admitted: Mutex::default(),
             shards,
+            partitions,
             index,
             watermark: Watermark::new(options.lateness_max),
             options,
@@ -174,7 +196,7 @@ impl Entities {
         let brings_new = layout.size() != before;
         let layout = Arc::new(layout);
         // Logs first: a transaction that still has the old layout inserts rows that are filled up.
-        for shard in &self.shards {
+        for shard in self.all_shards() {
             shard.lock().widen(&layout, self.options.lateness_max);
         }
         self.layout.store(layout);
@@ -205,38 +227,55 @@ impl Entities {
         self.index.sent(xxh3_64(transaction_id.as_bytes())) != Sent::Never
     }
 
+    /// Lets the entities of a partition go, and their bytes. Their transactions stay known: giving them again
+    /// brings the entities back and counts nothing twice. Visits every transaction.
+    pub fn release(&self, partition: u32) {
+        let Some(partitions) = &self.partitions else { return };
+        let layout = self.layout.load();
+        let kinds: Vec<usize> =
+            (0..layout.kinds().len()).filter(|kind| partitions.has(&layout.kinds()[*kind])).collect();
+        partitions.release(partition, || self.index.release(partition, &kinds));
+    }
+
     fn go(&self, transaction: &Transaction, plan: Option<&Plan>, insert: bool) -> Option<FeatureVector> {
         let hash = xxh3_64(transaction.id().as_bytes());
         let time = transaction.occurred_at().micros();
         let layout = self.layout.load();
         let horizon = self.watermark.clock().saturating_sub(layout.reach_max() + self.options.lateness_max.micros());
-        let sent = if insert { self.index.reserve(hash, time, horizon) } else { self.index.sent(hash) };
-        let insert = insert && sent == Sent::Never;
+        let partition = self.partitions.as_ref().and_then(|partitions| partitions.of(transaction));
+        // While a partition is let go nothing is inserted there: what the index says stays true.
+        let _stays = self.partitions.as_ref().filter(|_| insert).and_then(|partitions| partitions.hold(partition));
+        let mut place = Place::new(time, partition);
+        let sent = if insert { self.index.reserve(hash, place, horizon) } else { self.index.sent(hash) };
+        let insert = insert && !matches!(sent, Sent::At(_));
         if insert {
             self.watermark.follow(time, layout.reach_max() + self.options.lateness_max.micros());
         }
         let clock = self.watermark.clock();
         let predicates = layout.predicates(transaction);
-        let mut place = Place::new(time);
         let mut values = plan.map(|plan| plan.begin(transaction)).unwrap_or_default();
         let mut capped = time < clock.saturating_sub(self.options.lateness_max.micros());
         for (number, kind) in layout.kinds().iter().enumerate() {
             let Some(key) = kind.key(transaction) else { continue };
             let row = kind.row(transaction, hash, predicates);
+            let home = self.partitions.as_ref().filter(|partitions| partitions.has(kind)).zip(partition);
+            let sent = sent.to(home.is_some());
             let visit = Visit {
                 kind: number,
                 key,
                 row: &row,
                 sent,
                 plan: plan.and_then(|plan| plan.kinds().get(number)),
-                insert,
+                insert: insert && sent == Sent::Never,
                 clock,
                 events_max: self.options.events_per_entity_max,
             };
-            let shard = self.shard_of(key.bits());
-            let (slot, incomplete) = self.shards[shard].lock().visit(&visit, &mut values);
+            let (shard, place_of_shard) = self.shard(home, key.bits());
+            let (slot, incomplete) = shard.lock().visit(&visit, &mut values);
             capped |= incomplete;
-            place.set(number, shard, slot);
+            if visit.insert {
+                place.set(number, place_of_shard, slot);
+            }
         }
         if insert {
             for mark in self.index.place(hash, &place) {
@@ -258,7 +297,9 @@ impl Entities {
         let mut changed = false;
         for (number, kind) in layout.kinds().iter().enumerate() {
             let (Some(word), Some((shard, slot))) = (kind.label_word(), place.get(number)) else { continue };
-            changed |= self.shards[shard].lock().label(slot, word, &mark.of(place.time, hash));
+            let home = self.partitions.as_ref().filter(|partitions| partitions.has(kind)).zip(place.partition());
+            let shard = home.map_or(&self.shards[shard], |(partitions, partition)| partitions.at(partition, shard));
+            changed |= shard.lock().label(slot, word, &mark.of(place.time, hash));
         }
         changed
     }
@@ -270,16 +311,16 @@ impl Entities {
         let layout = self.layout.load();
         let number = layout.kinds().iter().position(|known| known.name() == kind)?;
         let key = layout.kinds()[number].key_of(id);
-        let shard = self.shard_of(key.bits());
+        let home = self.partitions.as_ref().and_then(|partitions| partitions.home(&layout.kinds()[number], id));
         let read = plan.kinds().get(number)?;
-        self.shards[shard].lock().describe(key, read, now, plan.schema())
+        self.shard(home, key.bits()).0.lock().describe(key, read, now, plan.schema())
     }
 
     /// Counts what is held and what was dropped. Visits every shard.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::default();
-        for shard in &self.shards {
+        for shard in self.all_shards() {
             shard.lock().count(&mut stats);
         }
         self.index.count(&mut stats);
@@ -309,9 +350,21 @@ impl Entities {
         self.clock().map(|clock| clock.minus(Span::from_micros(kept)))
     }
 
+    /// Returns the shard of a key and its number: in the partition that it lives with, else of the shared ones.
     #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
-    fn shard_of(&self, bits: u128) -> usize {
-        (bits >> 64) as usize & (self.shards.len() - 1)
+    fn shard<'a>(&'a self, home: Option<(&'a Partitions, u32)>, bits: u128) -> (&'a Mutex<Shard>, usize) {
+        let bits = (bits >> 64) as usize;
+        if let Some((partitions, partition)) = home {
+            let number = bits & (partitions::SHARDS - 1);
+            // A partition that there is none of has no entity: any shard will do.
+            return (partitions.at(partition, number), number);
+        }
+        let number = bits & (self.shards.len() - 1);
+        (&self.shards[number], number)
+    }
+
+    fn all_shards(&self) -> impl Iterator<Item = &Mutex<Shard>> {
+        self.shards.iter().chain(self.partitions.iter().flat_map(Partitions::shards))
     }
 }
 

@@ -233,6 +233,12 @@ impl Shard {
         })
     }
 
+    /// Lets every entity go, as if none had ever been here.
+    pub(super) fn clear(&mut self) {
+        self.cells = Table::new();
+        (self.bytes, self.events, self.evicted_until) = (0, 0, i64::MIN);
+    }
+
     pub(super) fn count(&self, stats: &mut Stats) {
         stats.entities += self.cells.len() as u64;
         stats.events += self.events;
@@ -252,7 +258,7 @@ fn read(
 ) -> bool {
     let sent_before = match visit.sent {
         Sent::Never => None,
-        Sent::At(time) => Some(time),
+        Sent::At(time) | Sent::Released(time) => Some(time),
     };
     let as_of = AsOf::new(&cell.log, visit.row, sent_before);
     let capped = plan.read(&cell.log, &as_of, seen, values);

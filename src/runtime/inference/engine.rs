@@ -23,6 +23,7 @@ use super::session::{self, Session};
 use super::tally::Tally;
 use super::worker::Worker;
 use crate::domain::Score;
+use crate::runtime::block;
 use crate::runtime::clock::Moment;
 use crate::runtime::release::Bundle;
 use crate::tasks;
@@ -120,6 +121,7 @@ pub struct Inference {
     counters: Arc<Counters>,
     threads: Vec<JoinHandle<()>>,
     width: usize,
+    batch_len_max: usize,
     signature: Signature,
     tally: Tally,
 }
@@ -152,7 +154,8 @@ impl Inference {
         let width = sessions.first().map_or(0, Session::width);
         let signature = sessions.first().map(Session::signature).cloned().unwrap_or_default();
         let (threads, tally) = (Vec::with_capacity(sessions.len()), Tally::default());
-        let mut engine = Self { queue, counters, threads, width, signature, tally };
+        let batch_len_max = options.batch_len_max.get();
+        let mut engine = Self { queue, counters, threads, width, batch_len_max, signature, tally };
         for session in sessions {
             let worker = Worker {
                 session,
@@ -187,6 +190,21 @@ impl Inference {
         let rows = cells.len() / self.width.max(1);
         let asked = self.ask(cells, rows, deadline);
         async move { asked.await.into_vec() }
+    }
+
+    /// Asks for the scores of many rows (row-major, in input order), now, from a thread that may block.
+    pub fn ask_now(&self, cells: Vec<f64>, deadline: Moment) -> Asked {
+        let rows = cells.len() / self.width.max(1);
+        let (reply, answer) = oneshot::channel();
+        let answer = self.push(cells, rows, deadline, reply).map(|()| answer);
+        self.queue.rouse();
+        Asked { rows, deadline, answer }
+    }
+
+    /// Returns how many rows one run takes at most: more of them are asked for in parts, so that nobody waits for all.
+    #[must_use]
+    pub const fn batch_len_max(&self) -> usize {
+        self.batch_len_max
     }
 
     /// Asks for every float output of many rows (row-major, in input order), now; the future waits until `deadline`.
@@ -242,15 +260,24 @@ impl Inference {
         }
     }
 
+    fn push(
+        &self,
+        cells: Vec<f64>,
+        rows: usize,
+        deadline: Moment,
+        reply: oneshot::Sender<Answers>,
+    ) -> Result<(), ModelFailure> {
+        if rows * self.width != cells.len() {
+            let text = format!("tried {} values where rows have {}", cells.len(), self.width);
+            return Err(ModelFailure::Failed(text.into()));
+        }
+        let job = Job { cells, rows, asked_at: Moment::now(), deadline, reply };
+        self.queue.push(job).map_err(|_| ModelFailure::QueueFull)
+    }
+
     fn ask(&self, cells: Vec<f64>, rows: usize, deadline: Moment) -> impl Future<Output = Answers> + Send + use<> {
         let (reply, answer) = oneshot::channel();
-        let pushed = if rows * self.width == cells.len() {
-            self.queue
-                .push(Job { cells, rows, asked_at: Moment::now(), deadline, reply })
-                .map_err(|_| ModelFailure::QueueFull)
-        } else {
-            Err(ModelFailure::Failed(format!("tried {} values where rows have {}", cells.len(), self.width).into()))
-        };
+        let pushed = self.push(cells, rows, deadline, reply);
         let every = move |failure: ModelFailure| std::iter::repeat_n(Answer::Err(failure), rows).collect();
         let queue = Arc::clone(&self.queue);
         async move {
@@ -268,6 +295,29 @@ impl Inference {
                 Ok(Err(_)) | Err(_) => every(ModelFailure::Timeout),
             }
         }
+    }
+}
+
+/// Rows that a thread asked for.
+pub struct Asked {
+    rows: usize,
+    deadline: Moment,
+    answer: Result<oneshot::Receiver<Answers>, ModelFailure>,
+}
+
+impl Asked {
+    /// Waits for the answers, one a row. Blocks until the deadline at most.
+    #[must_use]
+    pub fn wait(self) -> Vec<Result<Score, ModelFailure>> {
+        let failure = match self.answer {
+            // The worker drops a late job, and with it the sender.
+            Ok(answer) => match block::until(answer, self.deadline) {
+                Some(Ok(answers)) => return answers.into_vec(),
+                Some(Err(_)) | None => ModelFailure::Timeout,
+            },
+            Err(failure) => failure,
+        };
+        vec![Err(failure); self.rows]
     }
 }
 

@@ -19,7 +19,7 @@ pub mod session;
 pub mod tally;
 mod worker;
 
-pub use engine::{Error, Inference, InferenceOptions, ModelFailure, Stats};
+pub use engine::{Asked, Error, Inference, InferenceOptions, ModelFailure, Stats};
 pub use layout::OutputChoice;
 pub use raw::{RawAnswer, Signature};
 pub use session::Session;

@@ -17,10 +17,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::Place;
 use super::frame::{self, Found};
 use super::log::{Log, Segment};
 use super::segment::{self, HEADER_LEN, Header, Index};
+use super::{FORMAT_VERSION_MIN, Place};
 use crate::runtime::clock::{Clock, Moment};
 use crate::telemetry::events::{StoreSynced, StoreWrote};
 
@@ -90,6 +90,10 @@ pub(super) struct Appender {
     segment_len_max: u64,
     sync: Sync,
     clock: Clock,
+    /// What new segments say of themselves.
+    version: u16,
+    /// Whether a segment was begun since somebody asked.
+    has_begun: bool,
 }
 
 /// Where a frame went.
@@ -102,7 +106,38 @@ impl Appender {
     pub(super) fn new(log: Arc<Log>, segment_len_max: u64, sync: Sync, clock: Clock) -> Self {
         let next = log.next();
         let (progress, full) = (Arc::default(), Arc::default());
-        Self { log, progress, active: None, next, full, segment_len_max, sync, clock }
+        Self {
+            log,
+            progress,
+            active: None,
+            next,
+            full,
+            segment_len_max,
+            sync,
+            clock,
+            version: FORMAT_VERSION_MIN,
+            has_begun: false,
+        }
+    }
+
+    /// Lets new segments have another format version.
+    pub(super) fn with_version(self, version: u16) -> Self {
+        Self { version, ..self }
+    }
+
+    /// Returns the sequence of the next frame.
+    pub(super) const fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Tells whether a segment was begun since this was asked last.
+    pub(super) fn take_begun(&mut self) -> bool {
+        std::mem::take(&mut self.has_begun)
+    }
+
+    /// Leaves it to be asked again: what it was asked for was not written.
+    pub(super) fn put_begun_back(&mut self, has_begun: bool) {
+        self.has_begun |= has_begun;
     }
 
     /// Makes sure that there is a segment with room. Call it before the payloads of a group are made.
@@ -232,7 +267,7 @@ impl Appender {
         let path = segment::path_of(&self.log.directory, first);
         let created = self.clock.now().micros();
         let salt = xxhash_rust::xxh3::xxh3_64_with_seed(&first.to_le_bytes(), created.cast_unsigned());
-        let header = Header { kind: self.log.kind, first, salt, created, after_gap: false };
+        let header = Header { version: self.version, kind: self.log.kind, first, salt, created, after_gap: false };
         // A file of this name holds no frame that counts: its first one is the one written now.
         let _ = std::fs::remove_file(&path);
         let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
@@ -247,6 +282,7 @@ impl Appender {
         *self.progress.lock() =
             Progress { file: Some(Arc::clone(&file)), ordinal: segment.ordinal, written, synced: 0, failed: None };
         self.active = Some(Active { segment, file, len: written, unsynced: VecDeque::new() });
+        self.has_begun = true;
         Ok(())
     }
 

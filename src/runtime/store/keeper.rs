@@ -19,7 +19,6 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::append::{Appender, Progress, Sync, sync_behind};
-use super::encoding::Tag;
 use super::gate::Gate;
 use super::log::{Log, Segment};
 use super::queue::Queue;
@@ -146,7 +145,7 @@ impl Keeper {
         let too_old = |segment: &Segment, bytes| segment.numbers().1 < oldest_kept || bytes > self.limits.bytes_max;
         let gone = remove_while(&decisions.log, too_old, &mut |segment| {
             let Ok(index) = segment.entries() else { return };
-            self.ledger.forget(segment.ordinal, index.tagged(Tag::Decision).map(|(_, entry)| entry.hash));
+            self.ledger.forget(segment.ordinal, index.ids().map(|entry| entry.hash));
         });
         tell("ledger", gone);
     }
@@ -207,5 +206,5 @@ fn seal_one(segment: &Segment) -> io::Result<()> {
         file.set_len(index.end)?;
     }
     file.sync_all()?;
-    segment::write_whole(&segment::index_path(&segment.path), &index.encode(segment.header.salt))
+    segment::write_whole(&segment::index_path(&segment.path), &index.encode(&segment.header))
 }

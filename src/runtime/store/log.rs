@@ -22,7 +22,7 @@ use super::frame::{self, Found, HEAD_LEN};
 use super::segment::{self, Entry, HEADER_LEN, Header, Index};
 use super::{Kind, Place};
 use crate::domain::ReleaseFacts;
-use crate::runtime::decisions::Record;
+use crate::runtime::decisions::{Recalled, Record};
 use crate::telemetry::events::{StoreIndexRebuilt, StoreTailCut};
 
 /// The longest file that is looked at for having been only begun.
@@ -134,6 +134,11 @@ impl Segment {
         }
     }
 
+    /// Says that what lies at an offset is not what must be there.
+    pub(super) fn damaged(&self, offset: u32) -> Error {
+        Error::Damaged(Damage { path: self.path.clone(), offset: offset.into(), before: 0, after: 0 })
+    }
+
     fn release(&self, key: u64) -> Option<Arc<ReleaseFacts>> {
         if let Some(known) = self.releases.lock().get(&key) {
             return Some(Arc::clone(known));
@@ -229,19 +234,27 @@ impl Log {
         self.segments.read().values().map(|segment| segment.numbers().0).sum()
     }
 
-    /// Reads the record at a place; `None` when its segment has gone.
-    pub(super) fn record(&self, place: Place) -> Result<Option<Record>, Error> {
-        self.get(place.segment).map(|segment| self.record_of(&segment, place.offset)).transpose()
+    /// Reads what lies at a place; `None` when its segment has gone.
+    pub(super) fn recall(&self, place: Place) -> Result<Option<Recalled>, Error> {
+        let Some(segment) = self.get(place.segment) else { return Ok(None) };
+        let (sequence, payload) = segment.read(place.offset)?;
+        if let Some((key, payload_hash)) = encoding::known(&payload) {
+            return Ok(Some(Recalled::Known { key, payload_hash }));
+        }
+        let record = self.decode(&segment, sequence, &payload);
+        Ok(Some(Recalled::Decided(Arc::new(record.ok_or_else(|| segment.damaged(place.offset))?))))
     }
 
     /// Reads the record at an offset of a segment.
     pub(super) fn record_of(&self, segment: &Segment, offset: u32) -> Result<Record, Error> {
         let (sequence, payload) = segment.read(offset)?;
-        let record = encoding::release_of(&payload)
-            .and_then(|key| segment.release(key).or_else(|| self.release(key)))
-            .and_then(|facts| encoding::record(&payload, sequence, facts));
-        let path = segment.path.clone();
-        record.ok_or(Error::Damaged(Damage { path, offset: offset.into(), before: 0, after: 0 }))
+        self.decode(segment, sequence, &payload).ok_or_else(|| segment.damaged(offset))
+    }
+
+    fn decode(&self, segment: &Segment, sequence: u64, payload: &[u8]) -> Option<Record> {
+        let key = encoding::release_of(payload)?;
+        let facts = segment.release(key).or_else(|| self.release(key))?;
+        encoding::record(payload, sequence, facts)
     }
 
     /// Finds a release in any segment: the one beside a decision may have been lost to a repair.
@@ -321,7 +334,7 @@ impl Opening<'_> {
             StoreTailCut { path: &path.display(), offset: scan.index.end, bytes: cut }.emit();
         }
         let index_path = segment::index_path(path);
-        let written = segment::write_whole(&index_path, &scan.index.encode(header.salt));
+        let written = segment::write_whole(&index_path, &scan.index.encode(header));
         written.map_err(Error::io("write", &index_path))?;
         self.recovered.rebuilt += 1;
         if self.following.is_some() {

@@ -18,16 +18,20 @@ mod gate;
 mod keeper;
 mod lists;
 mod log;
+mod packing;
+mod positions;
 mod queue;
 mod repair;
 mod restore;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
+mod sealed;
 mod segment;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,20 +47,25 @@ pub use lists::ListsFile;
 pub use log::Recovered;
 pub use repair::{CheckReport, LogReport, check, repair};
 pub use restore::{RestoreProgress, Restored};
+pub use sealed::{read_record, seal_record};
 
-pub(crate) use encoding::{id_hash, id_key, put_label, put_record, put_transaction};
-pub(crate) use queue::{Decided, Message, Queue};
+pub(crate) use encoding::{Event as StoredEvent, event as read_event};
+pub(crate) use encoding::{id_hash, id_key, put_confirmed, put_known, put_label, put_record, put_transaction};
+pub(crate) use queue::{Decided, Group, Message, Queue};
 
 use crate::domain::Span;
 use crate::runtime::clock::Clock;
-use crate::runtime::decisions::{Ledger, Record};
+use crate::runtime::decisions::{Ledger, Recalled, Record};
 use crate::runtime::entities::Entities;
+use crate::runtime::stream::position::Position;
 use crate::tasks::Shutdown;
 use append::Appender;
 use log::Log;
 
-/// What a segment's header must say to be read.
-pub const FORMAT_VERSION: u16 = 1;
+/// The newest format version that is read, and what segments have once a stream is on.
+pub const FORMAT_VERSION: u16 = 2;
+/// The oldest format version that is read, and what segments have without a stream.
+pub const FORMAT_VERSION_MIN: u16 = 1;
 /// Messages that may wait for the writer; far above the requests that may run at once.
 const QUEUE_LEN_MAX: usize = 65_536;
 /// Bytes of records that wait for a disk that does not take them.
@@ -128,6 +137,8 @@ pub struct Store {
     /// Held for its life: another process is refused.
     lock: File,
     sync: append::Sync,
+    positions: positions::ByPartition,
+    version: u16,
 }
 
 /// What the ledger needs of a store.
@@ -141,9 +152,30 @@ pub(crate) struct Shelf {
 }
 
 impl Shelf {
-    /// Reads the record at a place; `None` when it was let go. Blocks.
-    pub(crate) fn record(&self, place: Place) -> Result<Option<Record>, Error> {
-        self.log.record(place)
+    /// Reads what lies at a place; `None` when it was let go. Blocks.
+    pub(crate) fn recall(&self, place: Place) -> Result<Option<Recalled>, Error> {
+        self.log.recall(place)
+    }
+
+    /// Hears of every decision of the REST door after a cursor, with its cursor and hash, and of every one
+    /// that was published (`true`), in order. Blocks.
+    pub(crate) fn doors(&self, cursor: u64, hear: &mut dyn FnMut(u64, u64, bool)) -> Result<(), Error> {
+        for segment in self.log.segments().iter().filter(|segment| segment.next() > cursor) {
+            let index = segment.entries()?;
+            for (sequence, entry) in (index.first..).zip(&index.entries).filter(|(sequence, _)| *sequence > cursor) {
+                match entry.tag {
+                    encoding::Tag::Decision => hear(sequence, entry.hash, false),
+                    encoding::Tag::Confirmed => hear(sequence, entry.hash, true),
+                    encoding::Tag::Transaction
+                    | encoding::Tag::Label
+                    | encoding::Tag::Release
+                    | encoding::Tag::Streamed
+                    | encoding::Tag::Known
+                    | encoding::Tag::Positions => {}
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reads records after a cursor in order until `take` has enough. Blocks.
@@ -151,7 +183,7 @@ impl Shelf {
         for segment in self.log.segments().iter().filter(|segment| segment.next() > cursor) {
             let index = segment.entries()?;
             for entry in log::entries_from(&index, cursor + 1) {
-                if entry.tag == encoding::Tag::Decision && !take(self.log.record_of(segment, entry.offset)?) {
+                if entry.tag.is_decision() && !take(self.log.record_of(segment, entry.offset)?) {
                     return Ok(());
                 }
             }
@@ -182,7 +214,7 @@ impl Store {
         let lock = lock(directory)?;
         let mut kept = Vec::new();
         let (ledger, ledger_recovered) = Log::open(&directory.join("ledger"), Kind::Ledger, &mut |segment, index| {
-            kept.extend(index.tagged(encoding::Tag::Decision).map(|(_, entry)| KeptId {
+            kept.extend(index.ids().map(|entry| KeptId {
                 hash: entry.hash,
                 place: Place { segment: segment.ordinal, offset: entry.offset },
             }));
@@ -192,6 +224,7 @@ impl Store {
             cut_bytes: ledger_recovered.cut_bytes + events_recovered.cut_bytes,
             rebuilt: ledger_recovered.rebuilt + events_recovered.rebuilt,
         };
+        let positions = positions::find(&ledger, events.next())?;
         let store = Self {
             options,
             events: Arc::new(events),
@@ -201,8 +234,46 @@ impl Store {
             recovered,
             lock,
             sync: File::sync_data,
+            positions,
+            version: FORMAT_VERSION_MIN,
         };
         Ok((store, kept))
+    }
+
+    /// Lets the store take what a stream leaves: from now on it is read by this version of fraudd and later ones.
+    #[must_use]
+    pub fn with_stream(self) -> Self {
+        Self { version: FORMAT_VERSION, ..self }
+    }
+
+    /// Returns the last position of every partition that this store holds state of: with a stream, the
+    /// assignment that was known last.
+    #[must_use]
+    pub const fn positions(&self) -> &BTreeMap<u32, Position> {
+        &self.positions
+    }
+
+    /// Returns the cursor after which decisions of the REST door are owed to the stream: as far as the
+    /// ledger was when a stream was first on. Kept in the directory.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn stream_start(&self) -> Result<u64, Error> {
+        let path = self.options.directory.join("stream.json");
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                let start: StreamStart =
+                    serde_json::from_str(&text).map_err(|error| Error::io("understand", &path)(error.into()))?;
+                Ok(start.first_cursor)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let first_cursor = self.ledger.next() - 1;
+                let text = serde_json::json!({ "first_cursor": first_cursor }).to_string();
+                segment::write_whole(&path, text.as_bytes()).map_err(Error::io("write", &path))?;
+                Ok(first_cursor)
+            }
+            Err(error) => Err(Error::io("read", &path)(error)),
+        }
     }
 
     /// Takes another way to sync, for tests of disks that fail.
@@ -248,7 +319,9 @@ impl Store {
     pub fn start(self, ledger: &Arc<Ledger>, entities: &Arc<Entities>, shutdown: &Shutdown) -> Result<Running, Error> {
         let clock = Clock::system();
         let Options { segment_len_max, age_max, bytes_max, .. } = self.options;
-        let appender = |log: &Arc<Log>| Appender::new(Arc::clone(log), segment_len_max, self.sync, clock.clone());
+        let appender = |log: &Arc<Log>| {
+            Appender::new(Arc::clone(log), segment_len_max, self.sync, clock.clone()).with_version(self.version)
+        };
         let (events, decisions) = (appender(&self.events), appender(&self.ledger));
         let keeper = keeper::Keeper {
             logs: [&events, &decisions].map(keeper::Kept::of),
@@ -268,6 +341,7 @@ impl Store {
                 ledger: Arc::clone(ledger),
                 entities: Arc::clone(entities),
                 gate: Arc::clone(&self.gate),
+                positions: positions::Positions::new(self.positions.clone()),
             },
             (self.options.durability, self.options.on_failure),
         );
@@ -291,6 +365,11 @@ impl Store {
 pub struct KeptId {
     pub(crate) hash: u64,
     pub(crate) place: Place,
+}
+
+#[derive(Deserialize)]
+struct StreamStart {
+    first_cursor: u64,
 }
 
 type Threads = (JoinHandle<()>, JoinHandle<()>, Arc<keeper::Stop>);

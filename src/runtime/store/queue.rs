@@ -7,7 +7,15 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use crate::domain::Label;
+use crate::runtime::clock::Moment;
 use crate::runtime::decisions::{Record, Settled};
+use crate::runtime::stream::group::Advance;
+use crate::telemetry::events::StoreLineFull;
+
+/// Bytes of groups of the stream that may wait; beyond it their lane waits.
+const GROUP_BYTES_MAX: usize = 16 << 20;
+/// How often a lane that waits looks whether the line was closed.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// A decision to be recorded.
 pub(crate) struct Decided {
@@ -24,6 +32,83 @@ pub(crate) struct Decided {
     pub(crate) reply: Option<oneshot::Sender<Settled>>,
 }
 
+/// Payloads one behind the other: one allocation for many.
+#[derive(Default)]
+pub(crate) struct Payloads {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Payloads {
+    /// Appends what `put` writes.
+    pub(crate) fn push(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+        put(&mut self.bytes);
+        self.ends.push(self.bytes.len());
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.ends.len()).map(|place| &self.bytes[self.start(place)..self.ends[place]])
+    }
+
+    pub(crate) fn get_mut(&mut self, place: usize) -> &mut [u8] {
+        let start = self.start(place);
+        &mut self.bytes[start..self.ends[place]]
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn start(&self, place: usize) -> usize {
+        place.checked_sub(1).map_or(0, |before| self.ends[before])
+    }
+}
+
+/// What a committed transaction with the broker leaves: written as one, and nobody waits for it.
+#[derive(Default)]
+pub(crate) struct Group {
+    /// Transactions and labels for the event log.
+    pub(crate) events: Vec<Vec<u8>>,
+    /// Decisions whose transaction entity state has not seen yet.
+    pub(crate) deferred: Vec<Arc<Record>>,
+    /// Decisions: key of the id and record, and their payloads.
+    pub(crate) decided: Vec<(u128, Arc<Record>)>,
+    pub(crate) records: Payloads,
+    /// Ids that another instance decided, and their payloads.
+    pub(crate) known: Vec<u128>,
+    pub(crate) known_ids: Payloads,
+    /// Payloads that say which decisions of the REST door were published.
+    pub(crate) confirmed: Payloads,
+    /// How the partitions moved, and which are ours no longer.
+    pub(crate) advances: Vec<Advance>,
+    pub(crate) released: Vec<u32>,
+    /// Made by the writer: the frame of the positions.
+    pub(crate) positions: Vec<u8>,
+}
+
+impl Group {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames() == 0 && self.advances.is_empty() && self.released.is_empty()
+    }
+
+    /// Returns how many frames it asks for.
+    pub(crate) fn frames(&self) -> usize {
+        self.events.len() + self.decided.len() + self.known.len() + self.confirmed.len()
+    }
+
+    fn bytes(&self) -> usize {
+        let records = self.records.bytes.len() * 2 + self.decided.len() * 512;
+        let events: usize = self.events.iter().map(|event| event.len() + 32).sum();
+        records + events + self.known_ids.bytes.len() + self.confirmed.bytes.len()
+    }
+
+    /// Lists the payloads for the ledger, the positions last.
+    pub(crate) fn ledger_payloads(&self) -> impl Iterator<Item = &[u8]> {
+        let positions = Some(self.positions.as_slice()).filter(|payload| !payload.is_empty());
+        self.records.iter().chain(self.known_ids.iter()).chain(self.confirmed.iter()).chain(positions)
+    }
+}
+
 /// Something for the writer.
 pub(crate) enum Message {
     Decided(Box<Decided>),
@@ -35,6 +120,8 @@ pub(crate) enum Message {
         deferred: Vec<Label>,
         reply: Option<oneshot::Sender<bool>>,
     },
+    /// What the stream leaves.
+    Group(Box<Group>),
 }
 
 impl Message {
@@ -45,6 +132,7 @@ impl Message {
             Self::Decided(decided) => STRUCTS + decided.event.len() + decided.payload.len() * 2,
             Self::Event(payload) => STRUCTS + payload.len(),
             Self::Labels { payloads, .. } => STRUCTS + payloads.iter().map(Vec::len).sum::<usize>() * 2,
+            Self::Group(group) => STRUCTS + group.bytes(),
         }
     }
 }
@@ -53,6 +141,7 @@ impl Message {
 pub(crate) struct Queue {
     line: Mutex<Line>,
     filled: Condvar,
+    emptied: Condvar,
     len_max: usize,
 }
 
@@ -62,11 +151,14 @@ struct Line {
     is_closed: bool,
     is_asleep: bool,
     is_nudged: bool,
+    /// Bytes of the groups that wait, and lanes that wait for room.
+    group_bytes: usize,
+    waiting: usize,
 }
 
 impl Queue {
     pub(crate) fn new(len_max: usize) -> Self {
-        Self { line: Mutex::default(), filled: Condvar::new(), len_max }
+        Self { line: Mutex::default(), filled: Condvar::new(), emptied: Condvar::new(), len_max }
     }
 
     /// Appends a message, or hands it back when the line is full or closed. Wakes the writer when what it
@@ -78,6 +170,37 @@ impl Queue {
         }
         line.messages.push(message);
         Ok(Rouse(self))
+    }
+
+    /// Appends a message once there is room, or hands it back when the line is closed. Blocks: only for
+    /// threads of the stream, whose backpressure it is.
+    pub(crate) fn push_waiting(&self, message: Message) -> Result<(), Message> {
+        let bytes = message.bytes();
+        let mut waited_since = None;
+        {
+            let mut line = self.line.lock();
+            loop {
+                if line.is_closed {
+                    return Err(message);
+                }
+                // An empty line takes any group, so one above the bound does not wait for ever.
+                let is_heavy = line.group_bytes > 0 && line.group_bytes + bytes > GROUP_BYTES_MAX;
+                if !is_heavy && line.messages.len() < self.len_max {
+                    break;
+                }
+                waited_since.get_or_insert_with(Moment::now);
+                line.waiting += 1;
+                self.emptied.wait_for(&mut line, LOOK_EVERY);
+                line.waiting -= 1;
+            }
+            line.group_bytes += bytes;
+            line.messages.push(message);
+        }
+        self.rouse();
+        if let Some(since) = waited_since {
+            StoreLineFull { waited: since.elapsed() }.emit();
+        }
+        Ok(())
     }
 
     /// Wakes the writer if it sleeps. One that is awake comes back by itself: most messages of a busy
@@ -99,6 +222,7 @@ impl Queue {
     pub(crate) fn close(&self) {
         self.line.lock().is_closed = true;
         self.filled.notify_one();
+        self.emptied.notify_all();
     }
 
     /// Moves everything that waits, after at most `wait` when nothing does. `false`: closed and empty.
@@ -116,7 +240,11 @@ impl Queue {
             }
         }
         line.is_asleep = false;
+        line.group_bytes = 0;
         std::mem::swap(batch, &mut line.messages);
+        if line.waiting > 0 {
+            self.emptied.notify_all();
+        }
         !line.is_closed || !batch.is_empty()
     }
 }

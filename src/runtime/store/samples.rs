@@ -7,7 +7,7 @@ use super::{Durability, OnFailure, Options};
 use crate::domain::decision::samples::decision;
 use crate::domain::transaction::Attribute;
 use crate::domain::{Currency, Draft, FeatureVector, FieldRef, RateTable, Span, TextField, Timestamp, Transaction};
-use crate::runtime::decisions::{Cursor, ListHit, Record};
+use crate::runtime::decisions::{Cursor, ListHit, Origin, Record};
 use crate::runtime::entities::{self, Entities};
 use crate::scoring::decide::policy::StandinLoad;
 use crate::scoring::feature::Schema;
@@ -57,6 +57,7 @@ pub(crate) fn record_at(id: &str, cursor: u64, at: Timestamp) -> Record {
         }],
         received_at: at,
         cursor: Cursor::new(cursor),
+        origin: Origin::Rest,
     }
 }
 

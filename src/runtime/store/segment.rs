@@ -17,7 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::encoding::{self, Tag};
 use super::error::Error;
 use super::frame::{self, Found};
-use super::{FORMAT_VERSION, Kind};
+use super::{FORMAT_VERSION, FORMAT_VERSION_MIN, Kind};
 
 /// Bytes of a header.
 pub(super) const HEADER_LEN: usize = 64;
@@ -30,6 +30,8 @@ const INDEX_HEAD_LEN: usize = 58;
 /// What a segment says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
+    /// What must be understood to read its frames.
+    pub(super) version: u16,
     pub(super) kind: Kind,
     /// The sequence of the first frame.
     pub(super) first: u64,
@@ -45,7 +47,7 @@ impl Header {
     pub(super) fn encode(&self) -> [u8; HEADER_LEN] {
         let mut bytes = [0; HEADER_LEN];
         bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..10].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes[8..10].copy_from_slice(&self.version.to_le_bytes());
         bytes[10] = self.kind as u8;
         bytes[11] = u8::from(self.after_gap);
         bytes[16..24].copy_from_slice(&self.first.to_le_bytes());
@@ -63,13 +65,14 @@ impl Header {
             return Ok(None);
         }
         let found = u16::from_le_bytes([bytes[8], bytes[9]]);
-        if found != FORMAT_VERSION {
+        if !(FORMAT_VERSION_MIN..=FORMAT_VERSION).contains(&found) {
             return Err(Error::Version { path: path.into(), found, supported: FORMAT_VERSION });
         }
         if bytes[10] != kind as u8 {
             return Err(Error::Foreign { path: path.into() });
         }
         Ok(Some(Self {
+            version: found,
             kind,
             first: number(bytes, 16),
             salt: number(bytes, 24),
@@ -113,7 +116,7 @@ impl Index {
     /// Takes note of the frame that was put at [`Self::end`].
     pub(super) fn add(&mut self, payload: &[u8], frame_len: usize) {
         let Some(note) = encoding::note(payload) else { return };
-        if note.tag != Tag::Release {
+        if note.tag.has_time() {
             self.newest = self.newest.max(note.time);
             self.oldest = self.oldest.min(note.time);
         }
@@ -141,12 +144,17 @@ impl Index {
         (self.first..).zip(self.entries.iter().copied()).filter(move |(_, entry)| entry.tag == tag)
     }
 
-    pub(super) fn encode(&self, salt: u64) -> Vec<u8> {
+    /// Returns the entries that say an id was decided, in order.
+    pub(super) fn ids(&self) -> impl Iterator<Item = Entry> {
+        self.entries.iter().copied().filter(|entry| entry.tag.is_id())
+    }
+
+    pub(super) fn encode(&self, header: &Header) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(INDEX_HEAD_LEN + self.entries.len() * ENTRY_LEN + 8);
         bytes.extend_from_slice(&INDEX_MAGIC);
-        bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes.extend_from_slice(&header.version.to_le_bytes());
         let times = [self.newest.cast_unsigned(), self.oldest.cast_unsigned()];
-        for word in [self.first, salt, self.end, times[0], times[1], self.entries.len() as u64] {
+        for word in [self.first, header.salt, self.end, times[0], times[1], self.entries.len() as u64] {
             bytes.extend_from_slice(&word.to_le_bytes());
         }
         for entry in &self.entries {
@@ -164,7 +172,7 @@ impl Index {
         let (content, checksum) = bytes.split_at_checked(bytes.len().checked_sub(8)?)?;
         let (head, entries) = content.split_at_checked(INDEX_HEAD_LEN)?;
         let is_ours = head[..8] == INDEX_MAGIC
-            && head[8..10] == FORMAT_VERSION.to_le_bytes()
+            && head[8..10] == header.version.to_le_bytes()
             && number(checksum, 0) == xxh3_64(content)
             && number(head, 10) == header.first
             && number(head, 18) == header.salt;
@@ -267,7 +275,7 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    const HEADER: Header = Header { kind: Kind::Events, first: 5, salt: 99, created: 1, after_gap: false };
+    const HEADER: Header = Header { version: 1, kind: Kind::Events, first: 5, salt: 99, created: 1, after_gap: false };
 
     #[test]
     fn headers_come_back_and_damage_is_seen() {
@@ -298,7 +306,7 @@ mod tests {
             index.add(&payload, 33);
         }
         assert_eq!((index.next(), index.newest, index.oldest), (45, 39, 0));
-        let bytes = index.encode(99);
+        let bytes = index.encode(&HEADER);
         assert_eq!(Index::decode(&bytes, &HEADER).as_ref(), Some(&index));
         assert_eq!(Index::decode(&bytes, &Header { salt: 98, ..HEADER }), None);
         for place in 0..bytes.len() {

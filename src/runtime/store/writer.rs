@@ -16,11 +16,12 @@ use std::time::Duration;
 
 use super::append::{Appender, Placed};
 use super::gate::Gate;
-use super::queue::{Decided, Message, Queue};
+use super::positions::Positions;
+use super::queue::{Decided, Group, Message, Queue};
 use super::{Durability, OnFailure, PENDING_BYTES_MAX, encoding};
 use crate::domain::{DegradedReason, ReleaseFacts};
 use crate::runtime::clock::Moment;
-use crate::runtime::decisions::{Ledger, Settled};
+use crate::runtime::decisions::{Ledger, Record, Settled};
 use crate::runtime::entities::Entities;
 use crate::tasks::{self, Shutdown};
 use crate::telemetry::events::{StoreFailed, StoreLost, StoreRecovered};
@@ -40,6 +41,7 @@ pub(super) struct Parts {
     pub(super) ledger: Arc<Ledger>,
     pub(super) entities: Arc<Entities>,
     pub(super) gate: Arc<Gate>,
+    pub(super) positions: Positions,
 }
 
 /// The writer.
@@ -152,20 +154,23 @@ impl Writer {
         if self.durability == Durability::Disk {
             synced = sync_surely(&mut self.parts.events, None);
         }
-        let releases = self.name_releases(batch);
-        let decided = batch.iter().filter_map(|message| match message {
-            Message::Decided(decided) => Some(decided.payload.as_slice()),
-            Message::Event(_) | Message::Labels { .. } => None,
-        });
-        let payloads: Vec<&[u8]> = releases.iter().map(Vec::as_slice).chain(decided).collect();
+        let has_begun = self.parts.decisions.take_begun();
+        let leading = self.lead(batch, has_begun);
+        let payloads: Vec<&[u8]> =
+            leading.iter().map(Vec::as_slice).chain(batch.iter().flat_map(ledger_payloads)).collect();
         if payloads.is_empty() {
             return synced.map_or_else(|error| Written::Unsynced(Vec::new(), error), |()| Written::Whole(Vec::new()));
         }
         let mut placed = match self.parts.decisions.append(&payloads) {
             Ok(placed) => placed,
-            Err(error) => return Written::Not(error),
+            Err(error) => {
+                self.parts.positions.discard();
+                self.parts.decisions.put_begun_back(has_begun);
+                return Written::Not(error);
+            }
         };
-        placed.drain(..releases.len());
+        self.parts.positions.keep();
+        placed.drain(..leading.len());
         if self.durability == Durability::Disk && synced.is_ok() {
             synced = sync_surely(&mut self.parts.decisions, Some((&self.parts.ledger, &mut placed)));
         }
@@ -175,26 +180,59 @@ impl Writer {
         }
     }
 
+    /// Makes what must come before a group in the ledger: positions where a segment begins, releases that it
+    /// lacks. Names the releases and positions in the group itself.
+    fn lead(&mut self, batch: &mut [Message], has_begun: bool) -> Vec<Vec<u8>> {
+        let mut leading = self.name_releases(batch);
+        let events = self.parts.events.next();
+        if has_begun {
+            leading.extend(self.parts.positions.whole(events));
+        }
+        for message in batch {
+            if let Message::Group(group) = message {
+                group.positions = self.parts.positions.stage(group, events);
+            }
+        }
+        leading
+    }
+
     /// Writes the release key into each decision and returns the releases that the segment lacks.
     fn name_releases(&mut self, batch: &mut [Message]) -> Vec<Vec<u8>> {
         let mut lacking: Vec<(u64, Vec<u8>)> = Vec::new();
         for message in batch {
-            let Message::Decided(decided) = message else { continue };
-            let facts = &decided.record.decision.release;
-            let place = self.keys.iter().position(|(known, _, _)| Arc::ptr_eq(known, facts)).unwrap_or_else(|| {
-                let mut payload = Vec::new();
-                let key = encoding::put_release(&mut payload, facts);
-                self.keys.truncate(KEYS_MAX - 1);
-                self.keys.push_front((Arc::clone(facts), key, payload));
-                0
-            });
-            let (_, key, payload) = &self.keys[place];
-            encoding::set_release(&mut decided.payload, *key);
-            if !self.parts.decisions.has_release(*key) && lacking.iter().all(|(known, _)| known != key) {
-                lacking.push((*key, payload.clone()));
+            match message {
+                Message::Decided(decided) => {
+                    let key = self.name_release(&decided.record, &mut lacking);
+                    encoding::set_release(&mut decided.payload, key);
+                }
+                Message::Group(group) => {
+                    let Group { decided, records, .. } = &mut **group;
+                    for (place, (_, record)) in decided.iter().enumerate() {
+                        let key = self.name_release(record, &mut lacking);
+                        encoding::set_release(records.get_mut(place), key);
+                    }
+                }
+                Message::Event(_) | Message::Labels { .. } => {}
             }
         }
         lacking.into_iter().map(|(_, payload)| payload).collect()
+    }
+
+    /// Returns the key of a record's release, and adds the release to those that the segment lacks.
+    fn name_release(&mut self, record: &Record, lacking: &mut Vec<(u64, Vec<u8>)>) -> u64 {
+        let facts = &record.decision.release;
+        let place = self.keys.iter().position(|(known, _, _)| Arc::ptr_eq(known, facts)).unwrap_or_else(|| {
+            let mut payload = Vec::new();
+            let key = encoding::put_release(&mut payload, facts);
+            self.keys.truncate(KEYS_MAX - 1);
+            self.keys.push_front((Arc::clone(facts), key, payload));
+            0
+        });
+        let (_, key, payload) = &self.keys[place];
+        if !self.parts.decisions.has_release(*key) && lacking.iter().all(|(known, _)| known != key) {
+            lacking.push((*key, payload.clone()));
+        }
+        *key
     }
 
     /// Makes a written group visible and answers it.
@@ -219,8 +257,27 @@ impl Writer {
                     }
                     let _gone = reply.map(|reply| reply.send(is_whole || self.on_failure == OnFailure::Answer));
                 }
+                Message::Group(group) => self.publish_group(*group, &mut placed, replaying),
             }
         }
+    }
+
+    /// Makes what the stream left visible where it is written now.
+    fn publish_group(&self, group: Group, placed: &mut impl Iterator<Item = Placed>, replaying: bool) {
+        for record in group.deferred.iter().filter(|_| !replaying) {
+            self.parts.entities.absorb(&record.transaction);
+        }
+        for (key, record) in &group.decided {
+            let Some(Placed { sequence, place }) = placed.next() else { return };
+            record.cursor.set(sequence);
+            self.parts.ledger.publish(*key, record, Some(place));
+        }
+        for key in &group.known {
+            let Some(Placed { place, .. }) = placed.next() else { return };
+            self.parts.ledger.publish_known(*key, place);
+        }
+        let rest = group.confirmed.len() + usize::from(!group.positions.is_empty());
+        placed.take(rest).for_each(drop);
     }
 
     fn answer(&self, decided: Decided, is_whole: bool) {
@@ -265,6 +322,13 @@ impl Writer {
                     self.hold(Message::Labels { payloads, deferred: Vec::new(), reply: None });
                 }
                 (Message::Event(payload), _) => self.hold(Message::Event(payload)),
+                (Message::Group(mut group), _) => {
+                    // Its transaction is committed: it stands, whatever the settings say of failures.
+                    for record in std::mem::take(&mut group.deferred) {
+                        self.parts.entities.absorb(&record.transaction);
+                    }
+                    self.hold(Message::Group(group));
+                }
             }
         }
     }
@@ -277,15 +341,26 @@ impl Writer {
         while self.pending_bytes > PENDING_BYTES_MAX {
             let Some(oldest) = self.pending.pop_front() else { break };
             self.pending_bytes -= oldest.bytes();
-            if let Message::Decided(decided) = oldest {
-                self.parts.ledger.lose(decided.key);
-            }
-            lost += 1;
+            lost += self.lose(oldest);
         }
         if lost > 0 {
             StoreLost { count: lost }.emit();
             self.episode.iter_mut().for_each(|episode| episode.lost += lost);
         }
+    }
+
+    /// Gives a message up, and returns how many records that are.
+    fn lose(&self, message: Message) -> u64 {
+        match message {
+            Message::Decided(decided) => self.parts.ledger.lose(decided.key),
+            // Its positions are not written either: a restart finds the gap and asks the changelog.
+            Message::Group(group) => {
+                group.decided.iter().for_each(|(key, _)| self.parts.ledger.lose(*key));
+                return group.frames() as u64;
+            }
+            Message::Event(_) | Message::Labels { .. } => {}
+        }
+        1
     }
 
     /// Writes what waits from a failure, in order, as long as it goes well.
@@ -383,8 +458,18 @@ fn event_payloads(message: &Message) -> impl Iterator<Item = &[u8]> {
         Message::Decided(decided) => (Some(&decided.event).filter(|event| !event.is_empty()), &[]),
         Message::Event(payload) => (Some(payload), &[]),
         Message::Labels { payloads, .. } => (None, payloads),
+        Message::Group(group) => (None, &group.events),
     };
     one.into_iter().chain(many).map(Vec::as_slice)
+}
+
+fn ledger_payloads(message: &Message) -> impl Iterator<Item = &[u8]> {
+    let (one, group) = match message {
+        Message::Decided(decided) => (Some(decided.payload.as_slice()), None),
+        Message::Group(group) => (None, Some(group.ledger_payloads())),
+        Message::Event(_) | Message::Labels { .. } => (None, None),
+    };
+    one.into_iter().chain(group.into_iter().flatten())
 }
 
 /// Syncs; when that fails writes all that was not synced into a new file and syncs that.
@@ -411,8 +496,8 @@ fn sync_surely(appender: &mut Appender, moved: Option<(&Ledger, &mut Vec<Placed>
 
 /// Points a kept decision to where it is now, before the file it was in goes.
 fn relocate(ledger: Option<&Ledger>, payload: &[u8], place: super::Place) {
-    let decision = encoding::note(payload).filter(|note| note.tag == encoding::Tag::Decision);
-    if let Some((ledger, note)) = ledger.zip(decision) {
+    let id = encoding::note(payload).filter(|note| note.tag.is_id());
+    if let Some((ledger, note)) = ledger.zip(id) {
         ledger.relocate(note.hash, place);
     }
 }

@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::schema::{EntityKind, Schema, kind_of};
 use super::{ENTITY_KINDS_MAX, KEY_FIELDS_MAX};
-use crate::domain::{EntityKey, FeatureVector, FieldRef, Transaction, Value, ValueKind};
+use crate::domain::{EntityKey, FeatureVector, Field, FieldRef, TextField, Transaction, Value, ValueKind};
 use crate::scoring::expression::{Expression, Scope};
 use crate::scoring::window::{ABSENT, ColumnKind, HEADER_WORDS, PREDICATES_MAX, PaneSpec, id_word};
 
@@ -195,6 +195,18 @@ impl KindLayout {
     #[must_use]
     pub fn key_of(&self, id: &str) -> EntityKey {
         EntityKey::new(self.seed, id)
+    }
+
+    /// Tells whether the key is one field: then an entity's id is its text.
+    #[must_use]
+    pub fn is_of_one_field(&self) -> bool {
+        self.kind.key.len() == 1
+    }
+
+    /// Returns the place of a text field in the key; `None` when it is no part of it.
+    #[must_use]
+    pub fn place_in_key(&self, field: TextField) -> Option<usize> {
+        self.kind.key.iter().take(KEY_FIELDS_MAX).position(|part| *part == FieldRef::Known(Field::Text(field)))
     }
 
     /// Returns the transaction's entity; `None` when a field of the key was not sent.

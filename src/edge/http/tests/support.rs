@@ -92,6 +92,7 @@ fn scorer(clock: Clock, gate: Arc<Gate>) -> Scorer {
         gate,
         clock,
         explanations: Budget::new(&explainer::Options::default(), Moment::now()),
+        ownership: None,
     };
     let partition_key = vec![TextField::CustomerId];
     Scorer::new(parts, scorer::Options { model_deadline: std::time::Duration::from_millis(10), partition_key })

@@ -1,0 +1,85 @@
+//! Where the state that is here stands, by partition: shared by all lanes of an instance.
+//!
+//! Begins with what the local store kept, moves on with commits, and lets go with revocation. Before the group
+//! has said anything, the partitions of the last assignment count as ours, so that the REST door goes on while
+//! the broker is away; once every lane has heard from the group, the rest of them is foreign.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::runtime::stream::{Ownership, Position, Standing};
+
+/// Positions of local state. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Locals {
+    inner: Arc<Mutex<Inner>>,
+    ownership: Arc<Ownership>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    positions: BTreeMap<u32, Position>,
+    /// Of the last assignment, and not assigned since.
+    remembered: BTreeSet<u32>,
+    /// Lanes that have not heard from the group yet.
+    waiting: BTreeSet<usize>,
+}
+
+impl Locals {
+    /// Takes over what the local store kept, for lanes 0 to `lanes` - 1; its partitions count as ours.
+    #[must_use]
+    pub fn new(positions: BTreeMap<u32, Position>, lanes: usize, ownership: Arc<Ownership>) -> Self {
+        let remembered: BTreeSet<u32> = positions.keys().copied().collect();
+        remembered.iter().for_each(|partition| ownership.set(*partition, Standing::Live));
+        let inner = Inner { positions, remembered, waiting: (0..lanes).collect() };
+        Self { inner: Arc::new(Mutex::new(inner)), ownership }
+    }
+
+    /// Hears that the group has told a lane of its partitions.
+    pub(super) fn heard(&self, lane: usize, partitions: impl Iterator<Item = u32>) {
+        let mut inner = self.inner.lock();
+        inner.waiting.remove(&lane);
+        for partition in partitions {
+            inner.remembered.remove(&partition);
+        }
+        if inner.waiting.is_empty() {
+            // Somebody else has them now. Their state stays where it is, should they come back.
+            for partition in std::mem::take(&mut inner.remembered) {
+                self.ownership.set(partition, Standing::Foreign);
+            }
+        }
+    }
+
+    pub(super) fn take(&self, partition: u32) -> Option<Position> {
+        self.inner.lock().positions.remove(&partition)
+    }
+
+    pub(super) fn put(&self, partition: u32, position: Position) {
+        self.inner.lock().positions.insert(partition, position);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::TextField;
+    use crate::runtime::stream::Partitioner;
+
+    #[test]
+    fn the_last_assignment_counts_until_every_lane_has_heard() {
+        let ownership = Arc::new(Ownership::new(4, Partitioner::Murmur2, vec![TextField::CustomerId]));
+        let positions = (0..3).map(|partition| (partition, Position::start(7, 0))).collect();
+        let locals = Locals::new(positions, 2, Arc::clone(&ownership));
+        assert_eq!(ownership.with(Standing::Live), [0, 1, 2]);
+        locals.heard(0, [0].into_iter());
+        assert_eq!(ownership.with(Standing::Live), [0, 1, 2], "lane 1 may still get the others");
+        locals.heard(1, [3].into_iter());
+        assert_eq!(ownership.with(Standing::Live), [0]);
+        assert_eq!(locals.take(1), Some(Position::start(7, 0)), "should it come back");
+        assert_eq!(locals.take(1), None);
+        locals.put(1, Position::start(9, 0));
+        assert_eq!(locals.take(1), Some(Position::start(9, 0)));
+    }
+}

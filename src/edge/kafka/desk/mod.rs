@@ -1,0 +1,308 @@
+//! What a lane's records mean: each becomes a decision, a label or a dead letter, with everything that goes with it.
+//!
+//! ```text
+//! records ─ intake ─> transactions ─ Scorer::decide_group ─> held decisions ─ scribe ─> outputs
+//!              ├─> labels                                        └─> changelog, position    (one part a partition)
+//!              └─> refusals ──────────────────────────────────────── scribe ─> dead letters
+//! committed:  decisions visible, store told, positions moved on          shed: the part is dropped, its ids are free
+//! assigned:   restorer: local state, changelog -> Live                   revoked: state let go -> Foreign
+//! ```
+//! A record is decided in the order of its partition, with the watermark of the records before it. A panic
+//! over one record makes that one a dead letter. Knows no client library.
+
+mod intake;
+mod locals;
+mod part;
+mod rate;
+mod restore;
+mod scribe;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::{Label, Timestamp};
+use crate::edge::kafka::dead::letter::Stage;
+use crate::edge::kafka::lane::{Assigned, Fault, Fetched, NextOffset, Output, Restored, Work};
+use crate::runtime::clock::{Clock, Moment};
+use crate::runtime::decisions::Origin;
+use crate::runtime::scorer::{Request, Scorer};
+use crate::runtime::stream::{
+    Lateness, Ownership, Prefix, Standing, StateSink, StreamGroup, StreamRequest, Streamed, TimeBounds,
+};
+use crate::tasks::crash;
+use crate::telemetry::TraceContext;
+use crate::telemetry::events::StreamDecided;
+use intake::{Arrival, Incoming, Intake, Note, Refusal};
+pub use intake::Options as IntakeOptions;
+pub use locals::Locals;
+use part::{Part, Verdict};
+use rate::Rate;
+pub use rate::Options as RateOptions;
+pub use restore::{Changelog, Options as RestoreOptions, Reader};
+use restore::Restorer;
+use scribe::Scribe;
+pub use scribe::Options as ScribeOptions;
+
+/// What a record is, while its group is decided.
+enum Turn {
+    Transaction(Note),
+    Labels(Vec<Label>),
+    Refused(Refusal),
+}
+
+/// How often a record is tried that the other door holds, before it becomes a dead letter.
+const BUSY_TRIES_MAX: u32 = 50;
+
+/// How a desk works.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How records are read.
+    pub intake: IntakeOptions,
+    /// How outputs are written.
+    pub scribe: ScribeOptions,
+    /// When dead letters are too many.
+    pub rate: RateOptions,
+    /// How state is restored.
+    pub restore: RestoreOptions,
+    /// The bounds on event time.
+    pub bounds: TimeBounds,
+    /// How long a batch may wait for the other door, and the model for a batch.
+    pub deadline: Duration,
+}
+
+/// The parts a desk works with.
+pub struct Parts {
+    /// Scores.
+    pub scorer: Scorer,
+    /// Which partitions are ours.
+    pub ownership: Arc<Ownership>,
+    /// Takes what the changelog says into state.
+    pub sink: StateSink,
+    /// Where the state that is here stands, by partition.
+    pub locals: Locals,
+    /// The number of the lane.
+    pub lane: usize,
+    /// Wall time.
+    pub clock: Clock,
+}
+
+/// The work behind a lane.
+pub struct Desk {
+    parts: Parts,
+    intake: Intake,
+    scribe: Scribe,
+    rate: Rate,
+    restorer: Restorer,
+    bounds: TimeBounds,
+    deadline: Duration,
+    /// Where each partition that is ours stands; moved on by commits alone.
+    prefixes: BTreeMap<i32, Prefix>,
+}
+
+/// A decided batch: what each partition's records left.
+#[derive(Default)]
+pub struct Batch {
+    parts: BTreeMap<i32, Part>,
+}
+
+impl Desk {
+    /// Builds a desk; `changelog` reads the changelog's topic.
+    #[must_use]
+    pub fn new(parts: Parts, options: Options, changelog: Changelog) -> Self {
+        let Options { intake, scribe, rate, restore, bounds, deadline } = options;
+        let restorer = Restorer::new(restore, (parts.sink.clone(), parts.locals.clone()), changelog);
+        let intake = Intake::new(intake, Arc::clone(&parts.ownership));
+        let (scribe, rate) = (Scribe::new(scribe), Rate::new(rate));
+        Self { parts, intake, scribe, rate, restorer, bounds, deadline, prefixes: BTreeMap::new() }
+    }
+
+    /// Reads a record; a panic makes it a refusal.
+    fn read(&self, record: &Fetched, now: Timestamp) -> Incoming {
+        let read = catch_unwind(AssertUnwindSafe(|| self.intake.read(record, now)));
+        read.unwrap_or_else(|_| Incoming::Refused(panicked()))
+    }
+
+    /// Makes a request of a transaction and keeps what is needed of it afterwards.
+    fn request(&self, record: &Fetched, arrival: Arrival, is_late: bool, now: Timestamp) -> (StreamRequest, Note) {
+        let Arrival { transaction, decided, trace, .. } = arrival;
+        let note = Note::of(&transaction, trace, is_late);
+        let started = Moment::now();
+        let trace = trace.unwrap_or_else(|| TraceContext::from_header(None));
+        let request = Request {
+            transaction,
+            trace_id: trace.trace_id,
+            received_at: now,
+            started,
+            deadline: started.after(self.deadline),
+            explain: false,
+        };
+        let origin = Origin::Stream { partition: number(record.partition), offset: record.offset };
+        (StreamRequest { request, late: is_late, decided, origin }, note)
+    }
+
+    /// Decides one record by itself: after a panic over its group, or while the REST door holds its id,
+    /// which it lets go at its request's deadline.
+    fn decide_alone(&self, record: &Fetched, is_late: bool) -> Result<Streamed, Refusal> {
+        for _ in 0..BUSY_TRIES_MAX {
+            let now = self.parts.clock.now();
+            let Incoming::Transaction(arrival) = self.read(record, now) else { return Err(panicked()) };
+            let (request, _) = self.request(record, *arrival, is_late, now);
+            let decided = catch_unwind(AssertUnwindSafe(|| self.parts.scorer.decide_group(vec![request])));
+            match decided.ok().and_then(|mut decided| decided.pop()).ok_or_else(panicked)? {
+                Streamed::Busy => {}
+                streamed => return Ok(streamed),
+            }
+        }
+        Err(Refusal::unavailable())
+    }
+
+    /// Reads records and makes requests of those that are transactions, each as of the records before it.
+    fn sort(&self, records: Vec<Fetched>, now: Timestamp) -> (Vec<(Fetched, Turn)>, Vec<StreamRequest>) {
+        let mut ahead = self.prefixes.clone();
+        let mut turns = Vec::with_capacity(records.len());
+        let mut requests = Vec::with_capacity(records.len());
+        for record in records {
+            // Records of a partition without a position are none of ours: the lane starts no such partition.
+            let Some(prefix) = ahead.get_mut(&record.partition) else { continue };
+            let turn = match self.read(&record, now) {
+                Incoming::Labels(labels) => Turn::Labels(labels),
+                Incoming::Refused(refusal) => Turn::Refused(refusal),
+                Incoming::Transaction(arrival) => {
+                    let at = arrival.transaction.occurred_at();
+                    let lateness = prefix.classify(at, arrival.appended_at);
+                    // A decision of the REST door has passed this there.
+                    let is_late = lateness == Lateness::Late && arrival.decided.is_none();
+                    if !is_late {
+                        prefix.watch(at);
+                    }
+                    let (request, note) = self.request(&record, *arrival, is_late, now);
+                    requests.push(request);
+                    Turn::Transaction(note)
+                }
+            };
+            turns.push((record, turn));
+        }
+        (turns, requests)
+    }
+}
+
+fn panicked() -> Refusal {
+    Refusal::new("panic", Stage::Panic, "deciding this record failed in an unforeseen way; the log has more")
+}
+
+impl Work for Desk {
+    type Batch = Batch;
+
+    fn assigned(&mut self, partitions: Vec<Assigned>) {
+        self.parts.locals.heard(self.parts.lane, partitions.iter().map(|assigned| number(assigned.partition)));
+        for assigned in partitions {
+            self.parts.ownership.set(number(assigned.partition), Standing::Restoring);
+            self.restorer.begin(assigned);
+        }
+    }
+
+    fn restored(&mut self) -> Vec<Restored> {
+        let mut told = Vec::new();
+        for (partition, outcome) in self.restorer.finished() {
+            told.push(match outcome {
+                Ok(position) => {
+                    self.prefixes.insert(partition, Prefix::new(position, self.bounds));
+                    self.parts.ownership.set(number(partition), Standing::Live);
+                    restore::ready(partition, position)
+                }
+                Err(reason) => Restored::Failed { partition, reason },
+            });
+        }
+        told
+    }
+
+    fn revoked(&mut self, partitions: &[i32], _is_lost: bool) {
+        for partition in partitions {
+            self.prefixes.remove(partition);
+            self.restorer.cancel(*partition);
+            let _gone = self.parts.locals.take(number(*partition));
+            self.parts.ownership.set(number(*partition), Standing::Foreign);
+        }
+        let released: Vec<u32> = partitions.iter().map(|partition| number(*partition)).collect();
+        self.parts.sink.release(&released);
+    }
+
+    fn has_room(&self) -> bool {
+        true // The store's line is bounded and waited for after the commit.
+    }
+
+    fn decide(&mut self, records: Vec<Fetched>) -> Batch {
+        let (now, release) = (self.parts.clock.now(), self.parts.scorer.release());
+        let (turns, requests) = self.sort(records, now);
+        let group = catch_unwind(AssertUnwindSafe(|| self.parts.scorer.decide_group(requests)));
+        // After a panic one of them is poison: what the group held is free again, and events count once.
+        let mut decided = group.ok().map(Vec::into_iter);
+        crash::point("mid-decide");
+        let mut batch = Batch::default();
+        for (record, turn) in turns {
+            let Some(prefix) = self.prefixes.get(&record.partition) else { continue };
+            let part = batch.parts.entry(record.partition).or_insert_with(|| Part::new(record.partition, *prefix));
+            let verdict = match turn {
+                Turn::Labels(labels) => {
+                    Verdict::Labels(labels.iter().map(|label| self.parts.scorer.take_label(label)).collect())
+                }
+                Turn::Refused(refusal) => Verdict::Refused(refusal),
+                Turn::Transaction(note) => {
+                    let streamed = match decided.as_mut().and_then(Iterator::next) {
+                        Some(Streamed::Busy) | None => self.decide_alone(&record, note.is_late),
+                        Some(streamed) => Ok(streamed),
+                    };
+                    streamed.map_or_else(Verdict::Refused, |streamed| Verdict::Decided(note, streamed))
+                }
+            };
+            let is_dead = part.take(&record, verdict, (&self.scribe, &release));
+            self.rate.record(is_dead, now);
+        }
+        let wall = self.parts.clock.now();
+        batch.parts.values_mut().for_each(|part| part.seal(wall));
+        batch
+    }
+
+    fn shed(&mut self, batch: &mut Batch, partitions: &[i32]) {
+        partitions.iter().for_each(|partition| drop(batch.parts.remove(partition)));
+    }
+
+    fn is_empty(&self, batch: &Batch) -> bool {
+        batch.parts.is_empty()
+    }
+
+    fn emit(&self, batch: &Batch, to: &mut dyn FnMut(&Output) -> Result<(), Fault>) -> Result<(), Fault> {
+        batch.parts.values().flat_map(|part| &part.outputs).try_for_each(to)
+    }
+
+    fn offsets(&self, batch: &Batch) -> Vec<NextOffset> {
+        batch.parts.values().flat_map(Part::offsets).collect()
+    }
+
+    fn committed(&mut self, batch: Batch) {
+        let mut group = StreamGroup::default();
+        for (partition, part) in batch.parts {
+            self.prefixes.insert(partition, part.after);
+            self.parts.locals.put(number(partition), part.after.position());
+            part.tell();
+            StreamDecided { counts: &part.counts }.emit();
+            part.keep(&mut group);
+        }
+        crash::point("before-journal");
+        self.parts.scorer.keep_group(group);
+        crash::point("after-journal");
+    }
+
+    fn halt(&self) -> Option<String> {
+        self.rate.verdict()
+    }
+}
+
+#[expect(clippy::cast_sign_loss, reason = "partitions are numbered from 0")]
+const fn number(partition: i32) -> u32 {
+    partition as u32
+}

@@ -1,0 +1,275 @@
+//! What becomes of the stream's records, of its state and of the outbox: events and their metrics.
+
+use std::time::Duration;
+
+use prometheus::{IntCounter, IntGauge};
+use tracing::{debug, error, info, warn};
+
+use super::metrics::{Builder, metrics};
+use crate::runtime::entities::LabelOutcome;
+
+/// What may become of a record of the stream.
+pub const RECORD_RESULTS: [&str; 8] = [
+    "decided",
+    "confirmed",
+    "late",
+    "duplicate",
+    "dead",
+    "label_applied",
+    "label_pending",
+    "label_unchanged",
+];
+/// What may become of a partition's state.
+pub const RESTORE_RESULTS: [&str; 2] = ["restored", "lost"];
+/// What may become of a decision that the outbox sends.
+pub const OUTBOX_RESULTS: [&str; 2] = ["acknowledged", "failed"];
+
+/// Metrics of the stream's records.
+pub struct Desk {
+    /// Records by [`RECORD_RESULTS`].
+    pub records: Vec<IntCounter>,
+    /// Decisions in records that did not verify.
+    pub seals_refused: IntCounter,
+    /// Partitions by [`RESTORE_RESULTS`].
+    pub restores: Vec<IntCounter>,
+    /// Entries of the changelog taken into state.
+    pub restored_entries: IntCounter,
+    /// Decisions of the outbox by [`OUTBOX_RESULTS`].
+    pub outbox: Vec<IntCounter>,
+    /// Decisions of the REST door that are not in the stream yet.
+    pub outbox_waiting: IntGauge,
+}
+
+impl Desk {
+    pub(super) fn new(build: &Builder) -> Self {
+        Self {
+            records: build.by_label(
+                "fraudd_stream_records_total",
+                "Records of the stream that were committed, by what became of them.",
+                "result",
+                &RECORD_RESULTS,
+            ),
+            seals_refused: build.counter(
+                "fraudd_stream_seals_refused_total",
+                "Decisions in records that did not verify: scored here instead.",
+            ),
+            restores: build.by_label(
+                "fraudd_stream_restores_total",
+                "Partitions whose state was restored or lost.",
+                "result",
+                &RESTORE_RESULTS,
+            ),
+            restored_entries: build
+                .counter("fraudd_stream_restored_entries_total", "Entries of the changelog taken into state."),
+            outbox: build.by_label(
+                "fraudd_outbox_records_total",
+                "Decisions of the REST door sent to the stream, by result.",
+                "result",
+                &OUTBOX_RESULTS,
+            ),
+            outbox_waiting: build
+                .gauge("fraudd_outbox_waiting", "Decisions of the REST door that the stream has not published yet."),
+        }
+    }
+}
+
+/// What became of one partition's records in one transaction with the broker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamCounts {
+    /// Decided here.
+    pub new: u64,
+    /// Decided by the REST door before, published now.
+    pub confirmed: u64,
+    /// Decided beyond the allowed lateness.
+    pub late: u64,
+    /// Published before.
+    pub duplicates: u64,
+    /// Put aside as dead letters.
+    pub dead: u64,
+    /// Labels by outcome: applied, pending, unchanged.
+    pub labels: [u64; 3],
+}
+
+impl StreamCounts {
+    /// Counts a label.
+    pub const fn label(&mut self, outcome: LabelOutcome) {
+        let place = match outcome {
+            LabelOutcome::Applied => 0,
+            LabelOutcome::Pending => 1,
+            LabelOutcome::Unchanged => 2,
+        };
+        self.labels[place] += 1;
+    }
+}
+
+/// One partition's records of a transaction with the broker are committed.
+pub struct StreamDecided<'a> {
+    /// What became of them.
+    pub counts: &'a StreamCounts,
+}
+
+impl StreamDecided<'_> {
+    /// Counts them.
+    pub fn emit(&self) {
+        let StreamCounts { new, confirmed, late, duplicates, dead, labels } = *self.counts;
+        let counts = [new, confirmed, late, duplicates, dead, labels[0], labels[1], labels[2]];
+        for (counter, count) in metrics().desk.records.iter().zip(counts) {
+            counter.inc_by(count);
+        }
+    }
+}
+
+/// A record became a dead letter.
+pub struct DeadLettered<'a> {
+    /// Why, in one word.
+    pub reason: &'a str,
+    /// Where it failed.
+    pub stage: &'static str,
+    /// More, without values of the sender.
+    pub detail: &'a str,
+    /// Its partition.
+    pub partition: i32,
+}
+
+impl DeadLettered<'_> {
+    /// Logs it: a person may want to look.
+    pub fn emit(&self) {
+        let Self { reason, stage, detail, partition } = self;
+        warn!(reason, stage, partition, detail, "record put aside as a dead letter");
+    }
+}
+
+/// A decision in a record was not believed.
+pub struct SealRefused<'a> {
+    /// Why.
+    pub reason: &'a str,
+}
+
+impl SealRefused<'_> {
+    /// Counts and logs it: somebody may be forging.
+    pub fn emit(&self) {
+        metrics().desk.seals_refused.inc();
+        warn!(reason = self.reason, "a decision in a record does not verify: the record is scored here");
+    }
+}
+
+/// A partition's state is whole.
+pub struct PartitionRestored {
+    /// Which.
+    pub partition: u32,
+    /// Entries of the changelog that were taken.
+    pub entries: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl PartitionRestored {
+    /// Counts and logs it.
+    pub fn emit(&self) {
+        let desk = &metrics().desk;
+        desk.restores[0].inc();
+        desk.restored_entries.inc_by(self.entries);
+        let Self { partition, entries, took } = self;
+        info!(partition, entries, seconds = took.as_secs_f64(), "state of a partition is whole");
+    }
+}
+
+/// Restoring a partition goes on.
+pub struct PartitionRestoring {
+    /// Which.
+    pub partition: u32,
+    /// The share that is done, 0 to 1.
+    pub share: f64,
+    /// Entries so far.
+    pub entries: u64,
+    /// About how long it still takes.
+    pub left: Duration,
+}
+
+impl PartitionRestoring {
+    /// Logs it; the caller keeps to a line every few seconds.
+    pub fn emit(&self) {
+        let Self { partition, share, entries, left } = self;
+        let (percent, left_s) = ((share * 100.0).round(), left.as_secs());
+        info!(partition, percent, entries, left_s, "restoring a partition, rules answer for it");
+    }
+}
+
+/// A partition waits for the broker before it can be restored.
+pub struct PartitionWaits<'a> {
+    /// Which.
+    pub partition: u32,
+    /// Why.
+    pub reason: &'a str,
+}
+
+impl PartitionWaits<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        warn!(partition = self.partition, reason = self.reason, "a partition waits for its changelog");
+    }
+}
+
+/// A partition's state is lost, and the settings say to go on without.
+pub struct StateLost<'a> {
+    /// Which.
+    pub partition: u32,
+    /// Why.
+    pub reason: &'a str,
+}
+
+impl StateLost<'_> {
+    /// Counts and logs it: an alarm.
+    pub fn emit(&self) {
+        metrics().desk.restores[1].inc();
+        error!(partition = self.partition, reason = self.reason, "going on without state, as configured: windows begin anew");
+    }
+}
+
+/// The broker has a decision of the REST door.
+pub struct OutboxSent {
+    /// How many.
+    pub count: u64,
+    /// How many the broker did not take; they are sent again.
+    pub failed: u64,
+}
+
+impl OutboxSent {
+    /// Counts them.
+    pub fn emit(&self) {
+        let desk = &metrics().desk;
+        desk.outbox[0].inc_by(self.count);
+        desk.outbox[1].inc_by(self.failed);
+        debug!(count = self.count, failed = self.failed, "the broker has decisions of the outbox");
+    }
+}
+
+/// So many decisions wait in the outbox.
+pub struct OutboxWaits {
+    /// Decisions that the broker does not have.
+    pub waiting: u64,
+}
+
+impl OutboxWaits {
+    /// Sets the gauge.
+    pub fn emit(&self) {
+        metrics().desk.outbox_waiting.set(i64::try_from(self.waiting).unwrap_or(i64::MAX));
+    }
+}
+
+/// The outbox cannot send; decisions wait in the journal.
+pub struct OutboxStuck<'a> {
+    /// Why.
+    pub reason: &'a str,
+    /// Whether an episode begins.
+    pub is_first: bool,
+}
+
+impl OutboxStuck<'_> {
+    /// Logs it once per episode.
+    pub fn emit(&self) {
+        if self.is_first {
+            warn!(reason = self.reason, "the outbox cannot reach the broker: decisions wait in the journal");
+        }
+    }
+}
