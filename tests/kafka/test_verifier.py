@@ -79,8 +79,9 @@ def decide(one, put, features, rest):
     if outcome != "approve":
         put("alerts", one.record.key, text)
     vector = features.take(one.body, late=one.fate == "late")
-    told = {name: {"value": value, "missing": missing} for name, (value, missing) in vector.items()}
-    put("features", one.record.key, json.dumps({"transaction_id": one.id, "features": told}).encode())
+    values = {name: value for name, (value, _) in vector.items()}
+    missing = [name for name, (_, is_missing) in vector.items() if is_missing]
+    put("features", one.record.key, json.dumps({"transaction_id": one.id, "features": values, "missing": missing}).encode())
     if one.fate == "late":
         put("late", one.record.key, one.record.value)
     elif len(rest) < 20:
@@ -190,7 +191,7 @@ class Verifier(unittest.TestCase):
         def change(evidence):
             record = evidence.outputs["features"][33]
             value = json.loads(record.value)
-            value["features"]["customer_nb_tx_1d"]["value"] += 1
+            value["features"]["customer_nb_tx_1d"] += 1
             evidence.outputs["features"][33] = record._replace(value=json.dumps(value).encode())
 
         self.check({"feature"}, change)
@@ -199,8 +200,8 @@ class Verifier(unittest.TestCase):
         def change(evidence):
             for at, record in enumerate(evidence.outputs["features"]):
                 value = json.loads(record.value)
-                if value["features"]["customer_seconds_since_last"]["missing"]:
-                    value["features"]["customer_seconds_since_last"]["missing"] = False
+                if "customer_seconds_since_last" in value["missing"]:
+                    value["missing"].remove("customer_seconds_since_last")
                     evidence.outputs["features"][at] = record._replace(value=json.dumps(value).encode())
                     return
 

@@ -141,14 +141,11 @@ def _ratio(whole, by):
     return float(fractions.Fraction(whole, by))
 
 
-def differences(expected, found):
-    """The features that are not what they must be, as (name, expected, found)."""
-    wrong = []
-    for name, (value, missing) in expected.items():
-        told = found.get(name)
-        if not isinstance(told, dict) or told.get("missing") != missing or not _same(value, told.get("value")):
-            wrong.append((name, (value, missing), told))
-    return wrong
+def differences(expected, published):
+    """The features of a published vector that are not what they must be, as (name, expected, found)."""
+    values, missing = published.get("features", {}), published.get("missing", ())
+    found = {name: (values.get(name), name in missing) for name in expected}
+    return [(name, right, found[name]) for name, right in expected.items() if found[name][1] != right[1] or not _same(right[0], found[name][0])]
 
 
 def _same(expected, found):

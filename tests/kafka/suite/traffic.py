@@ -76,7 +76,8 @@ class Traffic:
         self.topics, self.partitions, self.prefix, self.customers = topics, partitions, prefix, customers
         self.mix = mix or MIX
         # Events end an hour ago: labels, which are of now, then belong to no window until they are asked for.
-        self.end = (start or micros_now()) - HOUR
+        self.began = start or micros_now()
+        self.end = self.began - HOUR
         self.clock, self.step = self.end - span, max(1, span // count)
         self.number, self.poisons, self.bursts = 0, 0, {}
         self.valid = []
@@ -182,7 +183,9 @@ class Traffic:
 
     def _conflict(self):
         body = self.random.choice(self.valid)
-        return self.record(body | {"amount": body["amount"] + 1}, "conflict")
+        # A refused record may not move time on either, however new it claims to be.
+        when = rfc3339(self.began) if self.random.random() < 0.3 else body["occurred_at"]
+        return self.record(body | {"amount": body["amount"] + 1, "occurred_at": when}, "conflict")
 
     def _unknown_field(self):
         body = self.body(self._someone(), self.clock)

@@ -414,7 +414,7 @@ def _check_features(findings, evidence, expected, schema, kinds):
             checked += 1
             if one.id in capped:
                 findings.add("feature", f"{one.id} says features_capped and is not late")
-            wrong = naive.differences(vector, told.get("features", told))
+            wrong = naive.differences(vector, told)
             if wrong:
                 name, right, found = wrong[0]
                 findings.add("feature", f"{one.id} in {partition}: {len(wrong)} differ; {name} must be {right}, is {found}")
