@@ -10,6 +10,7 @@
 mod replay;
 mod schemas;
 mod state;
+mod stream;
 mod vitals;
 
 use std::path::PathBuf;
@@ -42,6 +43,7 @@ use crate::telemetry::{RuleCounters, otlp, trace};
 pub use replay::{Alarms, ReplayOptions, ReplayReport, replay};
 pub use schemas::{inexact_kinds, retention, schemas};
 use state::State;
+use stream::Stream;
 
 /// The schema that names the features when no bundle can be read.
 const SCHEMA_WITHOUT_BUNDLE: &str = include_str!("../../models/schemas/card-fraud.toml");
@@ -89,6 +91,7 @@ pub struct App {
     reloader: Reloader,
     entities: Arc<Entities>,
     store: Option<Store>,
+    stream: Option<Stream>,
 }
 
 impl App {
@@ -108,9 +111,13 @@ impl App {
         };
         let mut schemas = vec![Arc::clone(&schema)];
         schemas.extend(resident.standby.iter().map(|standby| Arc::clone(&standby.schema)));
-        let entities = Arc::new(Entities::new(settings.entities.clone(), &schemas)?);
         let texts = Texts::read(&settings.files)?;
         let State { ledger, store, gate } = State::open(&settings)?;
+        let stream = Stream::prepare(&settings, store.as_ref())?;
+        let store = if stream.is_some() { store.map(Store::with_stream) } else { store };
+        let ownership = stream.as_ref().map(|stream| Arc::clone(&stream.ownership));
+        let entities =
+            Arc::new(Entities::with_partitions(settings.entities.clone(), &schemas, ownership.clone())?);
         let lists_file = store.as_ref().map(Store::lists_file);
         let mut release = release(&settings, &resident, &schema, (&entities, &texts))?;
         if let Some(file) = &lists_file {
@@ -126,7 +133,7 @@ impl App {
                 gate,
                 clock: clock.clone(),
                 explanations: Budget::new(&settings.explain, Moment::now()),
-                ownership: None,
+                ownership,
             },
             scorer::Options {
                 model_deadline: settings.model_deadline.to_std(),
@@ -136,6 +143,14 @@ impl App {
         let vitals = vitals::Vitals::new(&entities, &ledger, &resident, &schemas);
         vitals.export(&settings);
         let repository = repository(&settings, resident)?;
+        let outbox = match &stream {
+            None => None,
+            Some(stream) => {
+                stream.tell_inexact(&schemas);
+                ledger.track_unpublished(stream.first_cursor())?;
+                Some(stream.outbox(&ledger)?)
+            }
+        };
         let protocol = || Arc::new(Protocol::new(Arc::clone(&repository), settings.protocol.clone()));
         let service = Arc::new(Service {
             contract: contract(&settings),
@@ -151,9 +166,10 @@ impl App {
             clock,
             scorer,
             lists_file,
+            outbox,
         });
         let reloader = Reloader::new(settings.files.clone(), texts);
-        Ok(Self { settings, service, schemas, reloader, entities, store })
+        Ok(Self { settings, service, schemas, reloader, entities, store, stream })
     }
 
     /// Serves until asked to stop, then drains. `terminal` hears how far it is.
@@ -161,7 +177,7 @@ impl App {
     /// # Errors
     /// An address that cannot be bound, an exporter that cannot be started, history that cannot be read.
     pub async fn run(self, history: History, shutdown: Shutdown, terminal: Terminal) -> anyhow::Result<()> {
-        let Self { settings, service, schemas, reloader, entities, store } = self;
+        let Self { settings, service, schemas, reloader, entities, store, stream } = self;
         if let Some(options) = &settings.otlp {
             trace::set_sample_ratio(options.sample_ratio);
             otlp::start(options)?;
@@ -188,17 +204,30 @@ impl App {
         });
         let _reload = watch_files(reloader, &service, settings.reload_every.to_std(), &shutdown);
         // History first: it is older than what the store knows.
-        let mut filled = fill(&service, schemas, (settings.rates.clone(), history), terminal.progress).await;
+        let mut filled = fill(&service, schemas.clone(), (settings.rates.clone(), history), terminal.progress).await;
         if let (Ok(()), Some(store)) = (&filled, &store) {
             filled = state::restore(Arc::clone(store), &service, &shutdown, terminal.restoring).await;
+        }
+        let mut reading = None;
+        if let (Ok(()), Some(stream), false) = (&filled, stream, shutdown.is_asked()) {
+            match stream.start(&settings, (&service, &schemas), &shutdown) {
+                Ok(running) => reading = Some(running),
+                Err(error) => filled = Err(error),
+            }
         }
         if filled.is_err() {
             shutdown.ask();
         } else if !shutdown.is_asked() {
+            if let Some(reading) = &reading {
+                reading.ready(&shutdown, |reason| service.life.tell(reason)).await;
+            }
             become_ready(&service, &settings, &shutdown);
             (terminal.listening)(address);
         }
         server.await?;
+        if let Some(reading) = reading {
+            reading.drain().await;
+        }
         state::close(store).await?;
         filled
     }

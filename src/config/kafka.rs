@@ -22,6 +22,7 @@ pub(super) fn read(reader: &mut Reader) -> Option<Options> {
         topics: topics(reader),
         partitions: Some(bounded(reader, "kafka.partitions", 0, 10_000)).filter(|partitions| *partitions > 0),
         partitioner: reader.get("kafka.partitioner"),
+        unknown_fields: reader.get("kafka.unknown_fields"),
         batch: batch(reader),
         timeouts: timeouts(reader),
         start: reader.get("kafka.start"),

@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn an_answer_wakes_and_a_deadline_ends_the_wait() {
         let (sender, receiver) = oneshot::channel();
-        let thread = tasks::thread("answer", move || drop(sender.send(7))).expect("a thread");
+        let thread = tasks::thread("answer", move || assert_eq!(sender.send(7), Ok(()))).expect("a thread");
         assert_eq!(until(receiver, Moment::now().after(Duration::from_mins(1))), Some(Ok(7)));
         thread.join().expect("ended");
         let (_kept, receiver) = oneshot::channel::<u8>();

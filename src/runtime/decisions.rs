@@ -229,7 +229,7 @@ impl Ledger {
             }
             Claim::Decided(record) => Reservation::Decided(record),
             Claim::OnDisk(at) => Reservation::OnDisk(at),
-            Claim::InFlight(waiter, _) => Reservation::InFlight(waiter),
+            Claim::InFlight(waiter) => Reservation::InFlight(waiter),
             Claim::Elsewhere => Reservation::Elsewhere,
             Claim::Conflict => Reservation::Conflict,
         }
@@ -247,9 +247,12 @@ impl Ledger {
                 Claim::Ours
             }
             Some(Entry::Decided(record)) if record.payload_hash == payload_hash => Claim::Decided(Arc::clone(record)),
-            Some(Entry::Reserved { payload_hash: reserved, door, waiters }) if *reserved == payload_hash => {
+            // A request may be given up: the stream puts nothing aside before it was decided.
+            Some(Entry::Reserved { payload_hash: reserved, door: held_by, waiters })
+                if *reserved == payload_hash || (door, *held_by) == (Door::Stream, Door::Rest) =>
+            {
                 let sender = waiters.get_or_insert_with(|| watch::channel(None).0);
-                Claim::InFlight(Waiter { receiver: sender.subscribe() }, *door)
+                Claim::InFlight(Waiter { receiver: sender.subscribe() })
             }
             Some(Entry::Known { payload_hash: known }) if *known == payload_hash => Claim::Elsewhere,
             Some(Entry::Decided(_) | Entry::Reserved { .. } | Entry::Known { .. }) => Claim::Conflict,
@@ -305,6 +308,12 @@ impl Ledger {
         let read = tokio::task::spawn_blocking(move || feed::from_disk(&shelf, cursor, outcome, limit)).await;
         let page = read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         page.inspect_err(|error| StoreReadFailed { error }.emit())
+    }
+
+    /// Returns what the settings say of decisions that cannot be recorded.
+    #[must_use]
+    pub fn on_failure(&self) -> OnFailure {
+        self.shelf.as_ref().map_or(OnFailure::Answer, |shelf| shelf.on_failure)
     }
 
     /// Tells how full the ledger is.

@@ -238,6 +238,12 @@ impl Scorer {
         &self.inner.parts.entities
     }
 
+    /// Returns entity state, for those who keep it.
+    #[must_use]
+    pub fn entities_shared(&self) -> Arc<Entities> {
+        Arc::clone(&self.inner.parts.entities)
+    }
+
     /// Tells whether entity state is still being restored, so that rules answer alone.
     #[must_use]
     pub fn is_restoring(&self) -> bool {

@@ -153,6 +153,59 @@ impl SealRefused<'_> {
     }
 }
 
+/// A stream is configured.
+pub struct StreamOpened<'a> {
+    /// The group.
+    pub group: &'a str,
+    /// This instance in it.
+    pub instance: &'a str,
+    /// Partitions of the input.
+    pub partitions: u32,
+    /// Partitions whose state is here.
+    pub known: usize,
+}
+
+impl StreamOpened<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        let Self { group, instance, partitions, known } = self;
+        info!(group, instance, partitions, known, "stream opened");
+    }
+}
+
+/// No broker answers.
+pub struct BrokerAway<'a> {
+    /// Why.
+    pub reason: &'a str,
+}
+
+impl BrokerAway<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        warn!(reason = self.reason, "Kafka is not there yet");
+    }
+}
+
+/// Some entities are whole on one instance only.
+pub struct InexactKinds<'a> {
+    /// The field that the stream is keyed by.
+    pub key: &'a str,
+    /// The kinds of entities, separated by commas.
+    pub kinds: &'a str,
+}
+
+impl InexactKinds<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        let Self { key, kinds } = self;
+        info!(
+            key,
+            kinds,
+            "with several instances, features of these entities see only the transactions of an instance's own partitions;              features of entities with the key are exact on any number"
+        );
+    }
+}
+
 /// A partition's state is whole.
 pub struct PartitionRestored {
     /// Which.

@@ -14,6 +14,7 @@ use super::desk::Desk;
 use super::histogram::Latencies;
 use super::inference::Inference;
 use super::process::Process;
+use super::stream_lane::Lanes;
 use crate::domain::{DecisionSource, DegradedReason, LabelKind, Outcome};
 
 /// Stages of a decision, in the order of the histogram's children.
@@ -71,6 +72,8 @@ pub struct Metrics {
     pub store: Store,
     /// What becomes of the stream's records.
     pub desk: Desk,
+    /// What goes on in the Kafka lanes.
+    pub lanes: Lanes,
     /// Labels by kind.
     pub labels: Vec<IntCounter>,
     /// Labels by what became of them.
@@ -209,6 +212,7 @@ impl Metrics {
             http: Http::new(&build),
             store: Store::new(&build),
             desk: Desk::new(&build),
+            lanes: Lanes::new(&build),
             labels: build.by_label(
                 "fraudd_labels_total",
                 "Labels received, by kind.",
@@ -287,6 +291,7 @@ impl Metrics {
         self.rule_verdicts.with_label_values(&["none", "hit"]);
         self.store.failures.with_label_values(&["write"]);
         self.store.gone.with_label_values(&["ledger"]);
+        self.lanes.show_all();
         let families = self.registry.gather();
         families.iter().map(|family| (family.name().to_owned(), family.help().to_owned())).collect()
     }
@@ -409,7 +414,7 @@ impl Builder {
         gauge
     }
 
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    pub(super) fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
         let gauges = IntGaugeVec::new(Opts::new(name, help), labels).expect(CONSTANT);
         self.register(gauges.clone());
         gauges

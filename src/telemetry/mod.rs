@@ -18,6 +18,7 @@ pub mod otlp;
 pub mod process;
 pub mod rules;
 mod store;
+pub mod stream_lane;
 pub mod trace;
 
 pub use metrics::metrics;

@@ -13,7 +13,7 @@ use super::body::{self, Kind};
 use super::frame::Caller;
 use super::parameters::{Named, deadline, mapping, path, query, respond};
 use super::service::Service;
-use crate::domain::{EvaluationStatus, Outcome};
+use crate::domain::{DegradedReason, EvaluationStatus, Outcome};
 use crate::edge::problem::{Code, Problem};
 use crate::edge::wire::record;
 use crate::edge::wire::reject::pointer_to_item;
@@ -22,6 +22,7 @@ use crate::edge::wire::{Batch, Intake, Mapping};
 use crate::runtime::clock::Moment;
 use crate::runtime::decisions::Record;
 use crate::runtime::scorer::{Answer, Request as Scoring};
+use crate::runtime::store::OnFailure;
 use crate::telemetry::events::{DuplicateAnswered, FieldsIgnored};
 use crate::telemetry::{TraceContext, otlp};
 
@@ -191,9 +192,10 @@ fn scoring(service: &Service, intake: Intake, terms: Terms<'_>) -> Scoring {
 }
 
 async fn score_into(service: &Service, scoring: Scoring, terms: Terms<'_>, out: &mut Vec<u8>) -> Result<(), Problem> {
-    let received_at = scoring.received_at;
+    let (received_at, deadline) = (scoring.received_at, scoring.deadline);
     match service.scorer.score(scoring).await {
         Answer::Decided { record, status } => {
+            let record = acknowledged(service, record, deadline).await?;
             service.writer.write(out, &record.decision, status, None);
             match status {
                 EvaluationStatus::New if otlp::wants(&terms.trace) => {
@@ -221,6 +223,22 @@ async fn score_into(service: &Service, scoring: Scoring, terms: Terms<'_>, out: 
             Err(Problem::new(Code::NotRecorded, detail).retry_after(1))
         }
         Answer::Unreadable => Err(unreadable()),
+    }
+}
+
+/// Waits until the broker has the decision, where the settings ask for that; past the deadline what they say of
+/// records that could not be kept holds.
+async fn acknowledged(service: &Service, record: Arc<Record>, deadline: Moment) -> Result<Arc<Record>, Problem> {
+    let Some(outbox) = service.outbox.as_ref().filter(|outbox| outbox.is_awaited()) else { return Ok(record) };
+    if outbox.has(&record, deadline).await {
+        return Ok(record);
+    }
+    match service.scorer.ledger().on_failure() {
+        OnFailure::Answer => Ok(Arc::new(record.with(DegradedReason::NotRecorded))),
+        OnFailure::Refuse => {
+            let detail = "the broker did not take the decision in time; it is kept here and will be sent: ask again";
+            Err(Problem::new(Code::NotRecorded, detail).retry_after(1))
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use super::auth::Access;
 use super::inference::Protocol;
 use crate::domain::Timestamp;
+use crate::edge::kafka::outbox::Outbox;
 use crate::edge::wire::{Contract, DecisionWriter, Mappings};
 use crate::runtime::clock::Clock;
 use crate::runtime::scorer::Scorer;
@@ -115,6 +116,8 @@ pub struct Service {
     pub life: Life,
     /// Where list entries of the API are kept; nowhere without a store.
     pub lists_file: Option<ListsFile>,
+    /// Sends decisions to the stream, when there is one.
+    pub outbox: Option<Arc<Outbox>>,
 }
 
 /// The phase and its reason, changed by the roof and the server.

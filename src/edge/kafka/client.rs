@@ -7,6 +7,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
 use super::options::{Options, Security};
+use crate::runtime::stream::Partitioner;
 
 /// Configures the consumer of a lane: a static member of the group that reads committed records only.
 #[must_use]
@@ -70,6 +71,14 @@ pub fn reader(options: &Options) -> ClientConfig {
 #[must_use]
 pub fn admin(options: &Options) -> ClientConfig {
     finish(common(options, &format!("{}-admin", options.instance)), options)
+}
+
+/// Returns librdkafka's word; records without a key go anywhere.
+const fn partitioner_name(partitioner: Partitioner) -> &'static str {
+    match partitioner {
+        Partitioner::Murmur2 => "murmur2_random",
+        Partitioner::Consistent => "consistent_random",
+    }
 }
 
 fn millis(time: std::time::Duration) -> String {
@@ -152,7 +161,7 @@ fn sender(options: &Options, name: &str) -> ClientConfig {
         // Bounds of what waits: 200,000 records, 256 MiB.
         .set("queue.buffering.max.messages", "200000")
         .set("queue.buffering.max.kbytes", "262144")
-        .set("partitioner", options.partitioner.name());
+        .set("partitioner", partitioner_name(options.partitioner));
     config
 }
 

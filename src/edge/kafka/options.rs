@@ -14,6 +14,8 @@ use serde::Deserialize;
 
 use super::client;
 use crate::domain::Span;
+use crate::edge::wire::UnknownFields;
+use crate::runtime::stream::Partitioner;
 
 /// The least a key of the group may have, in bytes: what HMAC-SHA256 is made for.
 pub const KEY_LEN_MIN: usize = 32;
@@ -39,6 +41,8 @@ pub struct Options {
     pub partitions: Option<u32>,
     /// How keys of the input become partitions.
     pub partitioner: Partitioner,
+    /// What to do with unknown fields of the input.
+    pub unknown_fields: UnknownFields,
     /// How records become transactions of Kafka.
     pub batch: Batch,
     /// Deadlines towards the broker.
@@ -240,28 +244,6 @@ impl Topics {
             ("audit", &self.audit),
             ("retrain", &self.retrain),
         ]
-    }
-}
-
-/// How keys of the input become partitions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Partitioner {
-    /// The Java client's.
-    #[default]
-    Murmur2,
-    /// CRC32, librdkafka's own.
-    Consistent,
-}
-
-impl Partitioner {
-    /// Returns librdkafka's word; records without a key go anywhere.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Murmur2 => "murmur2_random",
-            Self::Consistent => "consistent_random",
-        }
     }
 }
 

@@ -23,7 +23,7 @@ use tokio::sync::{Notify, watch};
 use super::signature::{DECISION_HEADER, Key, Subject};
 use crate::edge::wire::record;
 use crate::runtime::clock::Moment;
-use crate::runtime::decisions::{Ledger, Record};
+use crate::runtime::decisions::{Ledger, Origin, Record};
 use crate::runtime::store::seal_record;
 use crate::runtime::stream::Ownership;
 use crate::tasks::{Shutdown, crash};
@@ -64,7 +64,7 @@ pub struct Outbox {
     producer: ThreadedProducer<Deliveries>,
     ledger: Arc<Ledger>,
     ownership: Arc<Ownership>,
-    file: CursorFile,
+    file: Arc<CursorFile>,
     acknowledged: watch::Sender<u64>,
     state: Mutex<State>,
 }
@@ -105,7 +105,7 @@ impl Outbox {
         options: Options,
         client: &ClientConfig,
         (ledger, ownership): (Arc<Ledger>, Arc<Ownership>),
-        file: CursorFile,
+        file: Arc<CursorFile>,
     ) -> Result<Self, KafkaError> {
         let producer = client.create_with_context(Deliveries::default())?;
         let state = Mutex::new(State { sent: file.acknowledged(), ..State::default() });
@@ -113,8 +113,22 @@ impl Outbox {
         Ok(Self { options, producer, ledger, ownership, file, acknowledged, state })
     }
 
-    /// Waits until the broker has the decision at this cursor; `false` at the deadline. Cancel safe.
-    pub async fn has(&self, cursor: u64, deadline: Moment) -> bool {
+    /// Tells whether callers wait until the broker has their decision.
+    #[must_use]
+    pub const fn is_awaited(&self) -> bool {
+        self.options.is_awaited
+    }
+
+    /// Waits until the broker has a decision; `false` at the deadline. One of the stream it has already. Cancel safe.
+    pub async fn has(&self, record: &Record, deadline: Moment) -> bool {
+        let cursor = record.cursor.get();
+        if record.origin != Origin::Rest {
+            return true;
+        }
+        // Without a cursor it is not in the journal, so it is not on its way either.
+        if cursor == 0 {
+            return false;
+        }
         let mut acknowledged = self.acknowledged.subscribe();
         let deadline = tokio::time::Instant::from_std(deadline.instant());
         let waited = tokio::time::timeout_at(deadline, acknowledged.wait_for(|known| *known >= cursor)).await;

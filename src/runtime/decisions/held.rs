@@ -26,7 +26,7 @@ pub(super) enum Claim {
     /// Known before, most likely: only the disk tells.
     OnDisk(OnDisk),
     /// Somebody is deciding it now.
-    InFlight(Waiter, Door),
+    InFlight(Waiter),
     /// Decided by another instance, with the same payload.
     Elsewhere,
     /// The id stands for another payload.
@@ -41,10 +41,8 @@ pub(crate) enum StreamClaim {
     Unpublished(Arc<Record>),
     /// Published before.
     Published,
-    /// The REST door is deciding it.
+    /// Somebody is deciding it, maybe this very batch.
     InFlight(Waiter),
-    /// This lane holds it already, from a record before.
-    Ahead,
     /// The id stands for another payload.
     Conflict,
     /// What is known of it cannot be read.
@@ -59,6 +57,11 @@ pub(crate) struct Claimed {
 }
 
 impl Claimed {
+    /// Tells whether this is the claim on an id.
+    pub(crate) const fn is_on(&self, key: u128) -> bool {
+        self.key == key
+    }
+
     /// Takes the decision. `event` is the transaction as the event log has it, empty when state was not
     /// changed; `deferred`: entity state has not seen it yet.
     pub(crate) fn decided(self, record: Record, event: Vec<u8>, deferred: bool) -> Held {
@@ -103,6 +106,11 @@ impl Held {
         &self.record
     }
 
+    /// Tells whether this holds an id.
+    pub(crate) const fn is_on(&self, key: u128) -> bool {
+        self.key == key
+    }
+
     /// Tells whether state was not changed: beyond the allowed lateness.
     #[must_use]
     pub const fn is_late(&self) -> bool {
@@ -141,8 +149,7 @@ impl Ledger {
                 Claim::Ours => StreamClaim::Ours(Claimed { ledger: Arc::clone(self), key, settled: false }),
                 Claim::Decided(record) => self.published_or_not(record),
                 Claim::Elsewhere => StreamClaim::Published,
-                Claim::InFlight(waiter, Door::Rest) => StreamClaim::InFlight(waiter),
-                Claim::InFlight(_, Door::Stream) => StreamClaim::Ahead,
+                Claim::InFlight(waiter) => StreamClaim::InFlight(waiter),
                 Claim::Conflict => StreamClaim::Conflict,
                 Claim::OnDisk(at) => match self.recall_now(at) {
                     Ok(Some(Recalled::Decided(record))) if record.payload_hash == payload_hash => {

@@ -7,6 +7,7 @@ use crate::domain::{
     Currency, Decision, DecisionId, DecisionSource, Draft, FeatureVector, Latency, RateTable, Reason, ReasonSource,
     ReleaseFacts, Thresholds, Timestamp, TraceId,
 };
+use crate::runtime::clock::Moment;
 use crate::scoring::decide::policy::StandinLoad;
 
 fn record(id: &str, payload_hash: u128, outcome: Outcome, received_at: Timestamp) -> Record {

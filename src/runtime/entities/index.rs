@@ -184,12 +184,15 @@ impl Index {
         None
     }
 
-    /// Takes note that a partition's entities are gone: `kinds` are those that lived there. Looks at every
+    /// Takes note that the entities of partitions are gone: `kinds` are those that lived there. Looks at every
     /// transaction.
-    pub(super) fn release(&self, partition: u32, kinds: &[usize]) {
+    pub(super) fn release(&self, gone: &[u32], kinds: &[usize]) {
         for part in &self.parts {
             let mut part = part.lock();
-            for place in part.places.values_mut().filter(|place| place.partition() == Some(partition)) {
+            for place in part.places.values_mut() {
+                if place.partition().is_none_or(|partition| !gone.contains(&partition)) {
+                    continue;
+                }
                 for kind in kinds {
                     place.slots[*kind] = NOWHERE;
                 }

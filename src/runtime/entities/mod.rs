@@ -227,14 +227,14 @@ impl Entities {
         self.index.sent(xxh3_64(transaction_id.as_bytes())) != Sent::Never
     }
 
-    /// Lets the entities of a partition go, and their bytes. Their transactions stay known: giving them again
+    /// Lets the entities of partitions go, and their bytes. Their transactions stay known: giving them again
     /// brings the entities back and counts nothing twice. Visits every transaction.
-    pub fn release(&self, partition: u32) {
-        let Some(partitions) = &self.partitions else { return };
+    pub fn release(&self, gone: &[u32]) {
+        let Some(partitions) = self.partitions.as_ref().filter(|_| !gone.is_empty()) else { return };
         let layout = self.layout.load();
         let kinds: Vec<usize> =
             (0..layout.kinds().len()).filter(|kind| partitions.has(&layout.kinds()[*kind])).collect();
-        partitions.release(partition, || self.index.release(partition, &kinds));
+        partitions.release(gone, || self.index.release(gone, &kinds));
     }
 
     fn go(&self, transaction: &Transaction, plan: Option<&Plan>, insert: bool) -> Option<FeatureVector> {

@@ -4,6 +4,7 @@
 //! transaction of an entity is in one partition. Letting a partition go and inserting into it exclude each
 //! other, under a lock that only the stream's side takes for writing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
@@ -56,14 +57,18 @@ impl Partitions {
         partition.and_then(|partition| self.locks.get(partition as usize)).map(RwLock::read)
     }
 
-    /// Lets a partition's entities go, `then` with nothing being inserted there.
-    pub(super) fn release(&self, partition: u32, then: impl FnOnce()) {
-        let Some(lock) = self.locks.get(partition as usize) else { return };
-        let _gone = lock.write();
-        for number in 0..SHARDS {
-            self.at(partition, number).lock().clear();
+    /// Lets the entities of partitions go, `then` with nothing being inserted there.
+    pub(super) fn release(&self, gone: &[u32], then: impl FnOnce()) {
+        // In order, so that two who let go never wait for each other.
+        let gone: BTreeSet<u32> = gone.iter().copied().filter(|gone| (*gone as usize) < self.locks.len()).collect();
+        let held: Vec<_> = gone.iter().map(|partition| self.locks[*partition as usize].write()).collect();
+        for partition in gone {
+            for number in 0..SHARDS {
+                self.at(partition, number).lock().clear();
+            }
         }
         then();
+        drop(held);
     }
 
     pub(super) fn at(&self, partition: u32, number: usize) -> &Mutex<Shard> {

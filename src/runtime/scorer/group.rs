@@ -20,7 +20,7 @@ use crate::runtime::decisions::{Claimed, Held, Origin, Record, StreamClaim};
 use crate::runtime::entities::LabelOutcome;
 use crate::runtime::inference::ModelFailure;
 use crate::runtime::slot::Model;
-use crate::runtime::store::put_transaction;
+use crate::runtime::store::{id_key, put_transaction};
 use crate::runtime::stream::ownership::Standing;
 use crate::runtime::stream::{HeldLabel, StreamGroup, StreamRequest, Streamed};
 use crate::scoring::explain::occluded_rows;
@@ -59,8 +59,9 @@ impl Scorer {
         let release = self.release();
         let mut answers: Vec<Option<Streamed>> = Vec::with_capacity(requests.len());
         let mut pending = Vec::with_capacity(requests.len());
-        for (place, request) in requests.into_iter().enumerate() {
-            answers.push(self.admit(place, request, &release, &mut pending));
+        for request in requests {
+            let answer = self.admit(request, &release, (&answers, &mut pending));
+            answers.push(answer);
         }
         self.ask_group(&release, &mut pending);
         let weighted: Vec<Weighted> = pending.into_iter().map(|pending| self.weigh_one(pending, &release)).collect();
@@ -91,14 +92,18 @@ impl Scorer {
     /// Claims one transaction and finds its features; answers it where nothing is to be decided.
     fn admit(
         &self,
-        place: usize,
         stream: StreamRequest,
         release: &Release,
-        pending: &mut Vec<Pending>,
+        (answers, pending): (&[Option<Streamed>], &mut Vec<Pending>),
     ) -> Option<Streamed> {
         let StreamRequest { request, late, decided, origin } = stream;
         let payload_hash = request.transaction.payload_hash();
-        let claimed = match self.claim(&request, payload_hash) {
+        let place = answers.len();
+        let is_here = |key| {
+            pending.iter().any(|pending| pending.claimed.is_on(key))
+                || answers.iter().flatten().filter_map(Streamed::held).any(|held| held.is_on(key))
+        };
+        let claimed = match self.claim(&request, payload_hash, is_here) {
             Ok(claimed) => claimed,
             Err(answer) => return Some(answer),
         };
@@ -130,15 +135,23 @@ impl Scorer {
         None
     }
 
-    fn claim(&self, request: &Request, payload_hash: u128) -> Result<Claimed, Streamed> {
+    fn claim(
+        &self,
+        request: &Request,
+        payload_hash: u128,
+        is_here: impl Fn(u128) -> bool,
+    ) -> Result<Claimed, Streamed> {
         let ledger = &self.inner.parts.ledger;
         loop {
             match ledger.claim_for_stream(request.transaction.id(), payload_hash) {
                 StreamClaim::Ours(claimed) => return Ok(claimed),
                 StreamClaim::Unpublished(record) => return Err(Streamed::Confirmed(self.confirm(record))),
-                StreamClaim::Published | StreamClaim::Ahead => return Err(Streamed::Duplicate),
+                StreamClaim::Published => return Err(Streamed::Duplicate),
                 StreamClaim::Conflict => return Err(Streamed::Conflict),
                 StreamClaim::Unreadable => return Err(Streamed::Busy),
+                StreamClaim::InFlight(_) if is_here(id_key(request.transaction.id())) => {
+                    return Err(Streamed::Duplicate);
+                }
                 StreamClaim::InFlight(waiter) => {
                     // Decided or given up: the ledger knows. At the deadline nobody does.
                     if block::until(waiter.decided(), request.deadline).is_none() {

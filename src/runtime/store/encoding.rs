@@ -372,6 +372,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::FeatureVector;
     use crate::runtime::store::samples;
 
     #[test]

@@ -246,11 +246,17 @@ impl Store {
         Self { version: FORMAT_VERSION, ..self }
     }
 
+    /// Returns the directory the store is in.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.options.directory
+    }
+
     /// Returns the last position of every partition that this store holds state of: with a stream, the
     /// assignment that was known last.
     #[must_use]
-    pub const fn positions(&self) -> &BTreeMap<u32, Position> {
-        &self.positions
+    pub fn positions(&self) -> BTreeMap<u32, Position> {
+        self.positions.iter().filter_map(|(partition, position)| Some((*partition, (*position)?))).collect()
     }
 
     /// Returns the cursor after which decisions of the REST door are owed to the stream: as far as the
@@ -349,7 +355,9 @@ impl Store {
         let failed = || Error::io("start a thread for", &self.options.directory);
         let keeper = keeper.start(Arc::clone(&stop), shutdown.clone()).map_err(failed())?;
         let writer = writer.start(shutdown.clone()).map_err(failed())?;
+        let released = self.positions.iter().filter(|(_, position)| position.is_none());
         Ok(Running {
+            released: released.map(|(partition, _)| *partition).collect(),
             queue: self.queue,
             events: self.events,
             entities: Arc::clone(entities),
@@ -376,6 +384,8 @@ type Threads = (JoinHandle<()>, JoinHandle<()>, Arc<keeper::Stop>);
 
 /// A store that is written to, until it is closed.
 pub struct Running {
+    /// Partitions that were let go: what the event log has of them is not state any more.
+    released: Vec<u32>,
     queue: Arc<Queue>,
     events: Arc<Log>,
     entities: Arc<Entities>,
@@ -392,7 +402,8 @@ impl Running {
     /// # Errors
     /// [`Error::Damaged`] where the log cannot be read: state would be wrong, so the gate stays shut.
     pub fn restore(&self, tell: &dyn Fn(RestoreProgress) -> bool) -> Result<Option<Restored>, Error> {
-        restore::restore(&self.events, &self.entities, &self.gate, tell)
+        let parts = (&*self.entities, self.released.as_slice());
+        restore::restore(&self.events, parts, &self.gate, tell)
     }
 
     /// Writes what is queued, syncs, seals and ends. Blocks; closing twice is the same as once.

@@ -16,8 +16,8 @@ use super::log::Log;
 use super::queue::Group;
 use crate::runtime::stream::position::Position;
 
-/// The last position of each partition.
-pub(super) type ByPartition = BTreeMap<u32, Position>;
+/// The last position of each partition; `None` for one that was let go.
+pub(super) type ByPartition = BTreeMap<u32, Option<Position>>;
 
 const HEAD_LEN: usize = 13;
 const ENTRY_LEN: usize = 37;
@@ -36,7 +36,7 @@ impl Positions {
 
     /// Returns the frame of all positions, for a segment that begins; `None` when there are none.
     pub(super) fn whole(&self, events: u64) -> Option<Vec<u8>> {
-        let entries: Vec<_> = self.written.iter().map(|(partition, position)| (*partition, Some(*position))).collect();
+        let entries: Vec<_> = self.written.iter().map(|(partition, position)| (*partition, *position)).collect();
         (!entries.is_empty()).then(|| put(events, true, &entries))
     }
 
@@ -49,16 +49,15 @@ impl Positions {
         let staged = self.staged.get_or_insert_with(|| self.written.clone());
         let mut entries = Vec::with_capacity(group.advances.len() + group.released.len());
         for advance in &group.advances {
-            let continues = advance.before.is_none_or(|before| staged.get(&advance.partition) == Some(&before));
+            let continues = advance.before.is_none_or(|before| staged.get(&advance.partition) == Some(&Some(before)));
             if continues {
-                staged.insert(advance.partition, advance.after);
+                staged.insert(advance.partition, Some(advance.after));
                 entries.push((advance.partition, Some(advance.after)));
             }
         }
         for partition in &group.released {
-            if staged.remove(partition).is_some() {
-                entries.push((*partition, None));
-            }
+            staged.insert(*partition, None);
+            entries.push((*partition, None));
         }
         if entries.is_empty() { Vec::new() } else { put(events, false, &entries) }
     }
@@ -122,7 +121,7 @@ fn read(payload: &[u8]) -> Option<Read> {
 
 /// Finds the last position of each partition that holds: the event log must reach to `events`.
 pub(super) fn find(ledger: &Log, events: u64) -> Result<ByPartition, Error> {
-    let mut found: BTreeMap<u32, Option<Position>> = BTreeMap::new();
+    let mut found = ByPartition::new();
     'segments: for segment in ledger.segments().iter().rev() {
         let index = segment.entries()?;
         for entry in index.entries.iter().rev().filter(|entry| entry.tag == Tag::Positions) {
@@ -140,7 +139,7 @@ pub(super) fn find(ledger: &Log, events: u64) -> Result<ByPartition, Error> {
             }
         }
     }
-    Ok(found.into_iter().filter_map(|(partition, position)| Some((partition, position?))).collect())
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -185,9 +184,12 @@ mod tests {
         check("not written", &group(&[(0, Some(5), 6)], &[]), &[(0, Some(6))], false);
         check("a gap", &group(&[(0, Some(6), 7), (1, Some(9), 12)], &[]), &[(1, Some(12))], true);
         check("the gap closed", &group(&[(0, Some(5), 7)], &[]), &[(0, Some(7))], true);
-        check("released", &group(&[], &[1, 4]), &[(1, None)], true);
+        check("released", &group(&[], &[1, 4]), &[(1, None), (4, None)], true);
         check("after a release", &group(&[(1, Some(12), 13)], &[]), &[], true);
         let whole = positions.whole(8).expect("positions");
-        assert_eq!(read(&whole), Some(Read { events: 8, whole: true, entries: vec![(0, Some(position(7)))] }));
+        assert_eq!(
+            read(&whole),
+            Some(Read { events: 8, whole: true, entries: vec![(0, Some(position(7))), (1, None), (4, None)] })
+        );
     }
 }

@@ -71,7 +71,7 @@ struct Replay<'a> {
 
 pub(super) fn restore(
     log: &Arc<Log>,
-    entities: &Entities,
+    (entities, released): (&Entities, &[u32]),
     gate: &Gate,
     tell: &dyn Fn(RestoreProgress) -> bool,
 ) -> Result<Option<Restored>, Error> {
@@ -90,6 +90,7 @@ pub(super) fn restore(
     if !replay.catch_up()? {
         return Ok(None);
     }
+    entities.release(released);
     gate.go_live();
     Ok(Some(Restored { events: replay.events, took: started.elapsed() }))
 }

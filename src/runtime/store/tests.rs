@@ -119,7 +119,8 @@ async fn what_was_answered_is_found_after_a_restart() {
         let found = again.ledger.find(&id).await.expect("readable").expect("kept");
         assert_eq!((&found.decision, &found.transaction), (&expected.decision, &expected.transaction));
         let Reservation::OnDisk(place) = again.ledger.reserve(&id, expected.payload_hash) else { panic!("{id}") };
-        assert_eq!(again.ledger.recall(place).await.expect("readable").expect("kept").transaction.id(), id);
+        let recalled = again.ledger.recall(place).await.expect("readable").expect("kept");
+        assert_eq!(recalled.decided().expect("a decision").transaction.id(), id);
     }
     assert!(again.ledger.find("t-100").await.expect("readable").is_none());
     let (naive, schema) = entities();
@@ -335,12 +336,12 @@ async fn one_process_and_one_version_at_a_time() {
     drop(running);
     let newest = segments(directory.path(), "ledger").pop().expect("a segment");
     let mut bytes = fs::read(&newest).expect("readable");
-    bytes[8..10].copy_from_slice(&2_u16.to_le_bytes());
+    bytes[8..10].copy_from_slice(&3_u16.to_le_bytes());
     let checksum = xxhash_rust::xxh3::xxh3_64(&bytes[..56]).to_le_bytes();
     bytes[56..64].copy_from_slice(&checksum);
     fs::write(&newest, &bytes).expect("written");
     let error = refused(directory.path());
-    assert!(error.contains("format version 2") && error.contains("nothing was changed"), "{error}");
+    assert!(error.contains("format version 3") && error.contains("nothing was changed"), "{error}");
 }
 
 #[tokio::test]

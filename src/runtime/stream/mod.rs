@@ -22,3 +22,6 @@ pub use ownership::{Ownership, Standing};
 pub use partitioner::Partitioner;
 pub use position::{Disposition, Lateness, Position, Prefix, TimeBounds, Topic};
 pub use sink::StateSink;
+
+#[cfg(test)]
+mod tests;

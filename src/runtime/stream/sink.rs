@@ -119,9 +119,7 @@ impl StateSink {
 
     /// Forgets the state of partitions that are ours no longer, here and in the local store.
     pub fn release(&self, partitions: &[u32]) {
-        for partition in partitions {
-            self.entities.release(*partition);
-        }
+        self.entities.release(partitions);
         self.ledger.hand_over(Group { released: partitions.to_vec(), ..Group::default() });
     }
 

@@ -18,12 +18,26 @@
 //!
 //! `broker` and `work` are what a lane needs of others; it knows neither the client library nor what a record means.
 
+mod breaker;
 pub mod broker;
+mod core;
 pub mod fault;
+mod linger;
+mod options;
+mod ownership;
+mod publish;
 pub mod record;
+mod run;
+#[cfg(test)]
+mod simulation;
+mod status;
 pub mod work;
 
 pub use broker::{Broker, Event, Lag};
+pub use core::Lane;
 pub use fault::{Class, Fault};
+pub use options::Options;
 pub use record::{Assigned, Committed, Fetched, Headers, NextOffset, Output, Place, Sink, Source, Start};
+pub use run::run;
+pub use status::{Shown, State, Status};
 pub use work::{Restored, Work};

@@ -25,6 +25,7 @@ pub(crate) fn options() -> Options {
         },
         partitions: None,
         partitioner: Partitioner::Murmur2,
+        unknown_fields: UnknownFields::Ignore,
         batch: Batch {
             len_max: NonZeroUsize::new(512).expect("above 0"),
             bytes_max: 4 << 20,

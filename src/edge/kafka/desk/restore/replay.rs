@@ -7,6 +7,7 @@ use crate::domain::{Span, Timestamp};
 use crate::runtime::clock::Clock;
 use crate::runtime::stream::changelog::Error;
 use crate::runtime::stream::{Blob, Position, StateSink};
+use crate::tasks::crash;
 use crate::telemetry::events::PartitionRestoring;
 
 /// How long nothing may come before the end that the broker named is in doubt.
@@ -115,6 +116,7 @@ impl Replay<'_> {
         self.entries += blob.entries.len() as u64;
         self.sink.apply(self.partition, &blob, self.position.is_some());
         self.position = Some(blob.after);
+        crash::point("mid-restore");
         Ok(())
     }
 

@@ -1,0 +1,6 @@
+//! The stream's state side over real files and threads: doors that race, crashes at every frame, blobs in any order.
+
+mod door;
+mod journal;
+mod sink;
+mod support;
