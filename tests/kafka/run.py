@@ -12,6 +12,7 @@ nothing fraudd says. A scenario that fails prints its seed and where its logs ar
 import argparse
 import os
 import pathlib
+import shutil
 import sys
 import time
 import traceback
@@ -148,6 +149,7 @@ def arguments():
     parser.add_argument("--times", type=int, default=1, help="plays everything so often, each time with the next seed")
     parser.add_argument("--binary", default=os.environ.get("FRAUDD_BINARY", ROOT / "target/debug/fraudd"))
     parser.add_argument("--folder", default=ROOT / "target/kafka-suite", help="logs and state of this run, emptied first by no one")
+    parser.add_argument("--keep", action="store_true", help="keeps logs and state although all went well")
     parser.add_argument("--blind", action="store_true", help="without recomputing features, for another stream processor")
     parser.add_argument("--list", action="store_true", help="names the scenarios")
     return parser.parse_args()
@@ -177,6 +179,8 @@ def main():
         suite.close()
     table(rows)
     failed = [row for row in rows if not row["holds"]]
+    if not failed and not given.keep:
+        shutil.rmtree(folder)
     print(f"kafka suite: {len(rows) - len(failed)} of {len(rows)} scenarios hold, {time.monotonic() - began:.0f} s, seed {seed}, logs in {folder}")
     return 1 if failed else 0
 

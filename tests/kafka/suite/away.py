@@ -3,7 +3,7 @@
 import contextlib
 import time
 
-from suite.kafka import Failure, wait_until
+from suite.kafka import Failure
 from suite.scenarios import scenario
 
 
@@ -20,12 +20,7 @@ def broker_killed(suite, seed):
             with back(stage.cluster):
                 stage.cluster.node("kill")
                 time.sleep(stage.random.uniform(0.5, 3))
-        door.stop()
-        load.stop()
-        took = stage.settle()
-        stage.probe(load.traffic)
-        stage.settle()
-        _, told = stage.verify()
+        took, told = stage.finish(load, door)
         return f"{rounds} deaths of the broker, {told['new']} decided, {door.broken} REST calls broken, caught up after {took:.1f} s"
 
 
@@ -43,38 +38,13 @@ def broker_away(suite, seed):
             before, began = len(stage.rest), time.monotonic()
             time.sleep(seconds)
             meanwhile, slowest = len(stage.rest) - before, door.slowest
-            waiting = service.metric("fraudd_stream_outbox_records")
+            waiting = service.metric("fraudd_outbox_waiting")
         if meanwhile < 20 * (time.monotonic() - began) / 2:
             raise Failure(f"REST answered only {meanwhile} in {seconds} s without a broker, the slowest after {slowest:.2f} s; {service.end_of_log()}")
-        door.stop()
-        load.stop()
-        took = stage.settle()
-        wait_published(stage)
-        stage.settle()
-        stage.probe(load.traffic)
-        stage.settle()
-        _, told = stage.verify()
+        took, told = stage.finish(load, door)
         if door.broken:
             raise Failure(f"{door.broken} REST calls were refused or broken")
         return f"{seconds} s away: {meanwhile} answered by REST (slowest {slowest * 1000:.0f} ms, outbox {waiting}), {told['new']} decided, caught up after {took:.1f} s"
-
-
-def wait_published(stage, within=30):
-    """Waits until every answer of REST has come back by the topic."""
-
-    def outstanding():
-        evidence = stage.evidence()
-        published = {text for record in evidence.outputs["scores"] for text in [record.value or b""]}
-        there = b"\n".join(published)
-        return [name for name in stage.rest if f'"{name}"'.encode() not in there]
-
-    last = []
-
-    def none():
-        last[:] = outstanding()
-        return not last
-
-    wait_until(none, within, lambda: f"answers of REST to be published: {len(last)} are not, such as {last[:3]}; {stage._states()}", every=0.5)
 
 
 @contextlib.contextmanager
@@ -101,14 +71,7 @@ def three_nodes(suite, seed):
                 stage.cluster.node("kill", victim)
                 time.sleep(stage.random.uniform(1, 6))
             moved.append(f"{role} {victim}")
-        door.stop()
-        load.stop()
-        took = stage.settle(within=45)
-        wait_published(stage)
-        stage.settle()
-        stage.probe(load.traffic)
-        stage.settle()
-        _, told = stage.verify()
+        took, told = stage.finish(load, door, within=45)
         return f"killed {', '.join(moved)}; {told['new']} decided, caught up after {took:.1f} s"
 
 
@@ -137,10 +100,5 @@ def all_nodes_away(suite, seed):
             before = len(stage.rest)
             time.sleep(30)
             meanwhile = len(stage.rest) - before
-        door.stop()
-        load.stop()
-        took = stage.settle(within=60)
-        wait_published(stage)
-        stage.settle()
-        _, told = stage.verify()
+        took, told = stage.finish(load, door, within=60)
         return f"{meanwhile} answered by REST in 30 s, {told['new']} decided, caught up after {took:.1f} s"

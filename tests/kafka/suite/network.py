@@ -47,10 +47,5 @@ def network(suite, seed):
             time.sleep(1.5)
             proxy.reset()
             proxy.silent = False
-        door.stop()
-        load.stop()
-        took = stage.settle()
-        stage.probe(load.traffic)
-        stage.settle()
-        _, told = stage.verify()
+        took, told = stage.finish(load, door)
         return f"{resets} resets, {told['new']} decided, {proxy.passed >> 20} MiB through the proxy, caught up after {took:.1f} s"

@@ -248,6 +248,31 @@ class Stage:
         mine = lambda one: sorted(int(name.rpartition("/")[2]) for name in one["partitions"] if name.startswith(prefix))
         return {one["instance"]: mine(one) for one in members}
 
+    def wait_published(self, within=SETTLE_WITHIN):
+        """Waits until every answer of REST has come back by the topic."""
+        missing = []
+
+        def none():
+            scores = self.evidence().outputs["scores"]
+            published = b"\n".join(record.value or b"" for record in scores)
+            missing[:] = [name for name in self.rest if f'"{name}"'.encode() not in published]
+            return not missing
+
+        wait_until(none, within, lambda: f"answers of REST to be published: {len(missing)} are not, such as {missing[:3]}; {self._states()}", every=0.3)
+
+    def finish(self, load, door=None, within=SETTLE_WITHIN):
+        """Ends the load, waits until all is decided, asks every customer once more, and judges; returns seconds and counts."""
+        if door:
+            door.stop()
+        load.stop()
+        took = self.settle(within)
+        if door:
+            self.wait_published()
+            self.probe(door.traffic)
+        self.probe(load.traffic)
+        self.settle()
+        return took, self.verify()[1]
+
     # ---- Judgement
 
     def evidence(self):
