@@ -8,6 +8,7 @@
 //   {"do":"transaction_coordinator","id":".."}  {"coordinator":1}
 //   {"do":"create","topic":"t","partitions":3,"replicas":1,"settings":{..}}    {"do":"delete","topics":[..]}
 //   {"do":"settings","topic":"t","settings":{..}}                              {"do":"truncate","topic":"t","partition":0,"before":17}
+//   {"do":"grow","topic":"t","partitions":6}
 //   {"do":"forget","group":"g"}                 deletes the group's offsets
 // An error is {"error":".."}. Arguments: bootstrap servers, then settings as key=value. Ends with its input.
 import com.fasterxml.jackson.databind.JsonNode;
@@ -26,6 +27,7 @@ import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.ListOffsetsOptions;
+import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.RecordsToDelete;
@@ -115,6 +117,7 @@ public class Group {
         String topic = ask.has("topic") ? ask.get("topic").asText() : "";
         switch (ask.get("do").asText()) {
             case "create" -> admin.createTopics(List.of(new NewTopic(topic, Optional.of(ask.get("partitions").asInt()), Optional.of((short) ask.get("replicas").asInt())).configs(settings(ask)))).all().get();
+            case "grow" -> admin.createPartitions(Map.of(topic, NewPartitions.increaseTo(ask.get("partitions").asInt()))).all().get();
             case "delete" -> admin.deleteTopics(texts(ask.get("topics"))).all().get();
             case "truncate" -> admin.deleteRecords(Map.of(new TopicPartition(topic, ask.get("partition").asInt()), RecordsToDelete.beforeOffset(ask.get("before").asLong()))).all().get();
             case "forget" -> admin.deleteConsumerGroups(List.of(ask.get("group").asText())).all().get();

@@ -5,6 +5,7 @@ import time
 
 from suite.kafka import Cluster, Failure, wait_until
 from suite.scenarios import scenario
+from suite.traffic import ORDERLY
 
 USER, PASSWORD = "fraudd", "fraudd-secret"
 
@@ -17,6 +18,22 @@ def unknown_topic(suite, seed):
         stage.tools.admin.ask("delete", topics=[gone])
         service = stage.service("a")
         said = refused(service, gone)
+        return f"said: {said}"
+
+
+@scenario()
+def more_partitions(suite, seed):
+    """A topic that got more partitions: keys lie elsewhere now, and no state is where it belongs; the start is refused."""
+    with suite.stage("more_partitions", seed) as stage:
+        service = stage.start()
+        stage.send(stage.traffic(mix=ORDERLY).take(100))
+        stage.settle()
+        service.stop()
+        for name in ("transactions", "labels", "scores", "alerts", "features", "dead", "late", "state"):
+            stage.tools.admin.ask("grow", topic=stage.topics[name], partitions=stage.partitions + 2)
+        said = refused(service, "state here was kept for")
+        if service.process.returncode in (0, None, -9):
+            raise Failure(f"it did not end by itself: {service.process.returncode}; {said}")
         return f"said: {said}"
 
 
@@ -57,9 +74,8 @@ def refused(service, word, within=30):
 
     def why():
         with contextlib.suppress(OSError):
-            lines = [line for line in service.log.read_text(errors="replace").splitlines() if word in line and "---- start" not in line]
-            if lines:
-                return lines[0]
+            now = service.log.read_text(errors="replace").rpartition("---- start")[2].splitlines()[1:]
+            return next((line for line in now if word in line), None)
         return None
 
     line = wait_until(why, within, lambda: f"a line with {word!r}; {service.end_of_log()}")

@@ -156,8 +156,8 @@ def crash_points(suite, seed):
 
 @scenario()
 def kills(suite, seed):
-    """kill -9 at any moment, under load by both doors, labels on their way."""
-    with suite.stage("kills", seed) as stage:
+    """kill -9 at any moment of two lanes, under load by both doors, labels on their way."""
+    with suite.stage("kills", seed, partitions=4, settings={"kafka.lanes": 2}) as stage:
         service = stage.start()
         load = stage.load(stage.traffic(count=suite.size(6000, 60000)), loose_labels=True)
         door = stage.door(service)

@@ -18,6 +18,7 @@ TOPICS = ["transactions", "labels", "scores", "alerts", "features", "dead", "lat
 INPUTS = ["transactions", "labels"]
 OUTPUTS = ["scores", "alerts", "features", "dead", "late", "state"]
 SESSION_SECONDS = 6
+TRANSACTION_SECONDS = 10
 # Within this of the last fault the stream must have caught up (liveness).
 SETTLE_WITHIN = 30
 SAMPLE_EVERY = 0.15
@@ -169,6 +170,7 @@ class Stage:
             "kafka.bootstrap_servers": self.bootstrap,
             "kafka.group": self.group,
             "kafka.session_timeout": f"{SESSION_SECONDS}s",
+            "kafka.transaction_timeout": f"{TRANSACTION_SECONDS}s",
             "kafka.drain_timeout": "5s",
             "kafka.hmac_key": GROUP_KEY,
             "kafka.features": True,
@@ -253,7 +255,7 @@ class Stage:
         missing = []
 
         def none():
-            scores = self.evidence().outputs["scores"]
+            scores = self.evidence(is_final=False).outputs["scores"]
             published = b"\n".join(record.value or b"" for record in scores)
             missing[:] = [name for name in self.rest if f'"{name}"'.encode() not in published]
             return not missing
@@ -275,7 +277,7 @@ class Stage:
 
     # ---- Judgement
 
-    def evidence(self):
+    def evidence(self, is_final=True):
         """Reads everything there is, as committed."""
         found = {name: [] for name in [*INPUTS, *OUTPUTS]}
         names = {topic: name for name, topic in self.topics.items()}
@@ -285,7 +287,7 @@ class Stage:
             found[names[record.topic]].append(record)
         for log in found.values():
             log.sort(key=lambda one: (one.partition, one.offset))
-        topics = [self.topics[name] for name in OUTPUTS]
+        ends, still_open = self._hanging([self.topics[name] for name in OUTPUTS]) if is_final else ({}, {})
         return verifier.Evidence(
             partitions=self.partitions,
             transactions=found["transactions"],
@@ -293,17 +295,22 @@ class Stage:
             outputs={name: found[name] for name in OUTPUTS},
             committed=self.committed(),
             samples=list(self.sampler.samples),
-            ends=self.tools.admin.ask("ends", topics=topics),
-            open=self._open(topics),
+            ends=ends,
+            open=still_open,
             rest=self.rest,
             topics=self.topics,
         )
 
-    def _open(self, topics):
-        """Transactions of this group that are open, once they have had their time."""
-        told = self.tools.admin.ask("transactions", topics=topics)
-        told["open"] = [one for one in told["open"] if one["id"].startswith(self.group)]
-        return told
+    def _hanging(self, topics):
+        """Ends and open transactions, looked at until nothing is open or every transaction has had its time."""
+        deadline = time.monotonic() + TRANSACTION_SECONDS + 3
+        while True:
+            ends, told = self.tools.admin.ask("ends", topics=topics), self.tools.admin.ask("transactions", topics=topics)
+            told["open"] = [one for one in told["open"] if one["id"].startswith(self.group + "-")]
+            quiet = not told["open"] and not told["producers"] and all(end["stable"] == end["end"] for end in ends.values())
+            if quiet or time.monotonic() > deadline:
+                return ends, told
+            time.sleep(0.3)
 
     def verify(self, kinds=None, features=True):
         """Judges the run so far; findings are a failure."""
