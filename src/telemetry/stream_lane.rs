@@ -374,3 +374,39 @@ impl LanePanicked<'_> {
         error!(lane = self.index, panic = self.text, "lane panicked: it starts anew, nothing of its batch was visible");
     }
 }
+
+/// A client could not be closed as it should.
+pub struct ClientStuck<'a> {
+    /// Which lane.
+    pub index: usize,
+    /// Why.
+    pub text: &'a str,
+}
+
+impl ClientStuck<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        warn!(lane = self.index, error = self.text, "a client is left to itself");
+    }
+}
+
+/// A line of the client library.
+pub struct ClientSaid<'a> {
+    /// Whether it is worth a warning.
+    pub is_warning: bool,
+    /// What it is about, in the library's words.
+    pub subject: &'a str,
+    /// The line.
+    pub text: &'a str,
+}
+
+impl ClientSaid<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        if self.is_warning {
+            warn!(subject = self.subject, text = self.text, "kafka client");
+        } else {
+            debug!(subject = self.subject, text = self.text, "kafka client");
+        }
+    }
+}

@@ -20,6 +20,7 @@
 
 mod breaker;
 pub mod broker;
+pub mod cluster;
 mod core;
 pub mod fault;
 mod linger;
@@ -34,6 +35,7 @@ mod status;
 pub mod work;
 
 pub use broker::{Broker, Event, Lag};
+pub use cluster::{Cluster, Topics};
 pub use core::Lane;
 pub use fault::{Class, Fault};
 pub use options::Options;

@@ -1,0 +1,352 @@
+//! The real broker: librdkafka's consumer and transactional producer, called the way that is exact and fast.
+//!
+//! - The group assigns `transactions` only; a partition is given to the client when its state is restored, together
+//!   with the same one of `labels`, at explicit offsets. What is not started is not fetched.
+//! - Before the offsets are sent, deliveries are awaited with `rd_kafka_flush`, a condition variable. The wrapper's own
+//!   flush polls for 100 ms and would be the latency of every commit.
+//! - The generation is that of the last event handed out, taken down inside the group's callback.
+
+mod classify;
+mod contexts;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use rdkafka::bindings::rd_kafka_flush;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+
+use self::contexts::{Deliveries, Ear, News, at_offsets};
+use super::broker::{Broker, Event, Lag};
+use super::fault::{Class, Fault};
+use super::record::{Assigned, Committed, Fetched, Headers, NextOffset, Output, Place, Sink, Source, Start};
+use crate::runtime::clock::Moment;
+use crate::tasks;
+use crate::telemetry::stream_lane::ClientStuck;
+
+/// How long the broker may take to tell where partitions stand, before the lane serves its events again.
+const LOOK_UP_WAIT: Duration = Duration::from_secs(2);
+/// How long a client may take to close before it is left to itself.
+const CLOSE_WAIT: Duration = Duration::from_secs(5);
+
+/// The names of a lane's topics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topics {
+    /// Transactions to decide.
+    pub transactions: String,
+    /// Labels of transactions.
+    pub labels: String,
+    /// The outputs, in the order of [`Sink::ALL`].
+    pub sinks: [String; 6],
+}
+
+impl Topics {
+    fn source(&self, source: Source) -> &str {
+        match source {
+            Source::Transactions => &self.transactions,
+            Source::Labels => &self.labels,
+        }
+    }
+
+    fn sink(&self, sink: Sink) -> &str {
+        &self.sinks[sink as usize]
+    }
+}
+
+/// A lane's clients of a Kafka cluster.
+pub struct Cluster {
+    index: usize,
+    topics: Arc<Topics>,
+    consumer_config: ClientConfig,
+    producer_config: ClientConfig,
+    consumer: Option<BaseConsumer<Ear>>,
+    producer: Option<ThreadedProducer<Deliveries>>,
+    /// Whether the producer is new and still settles what its predecessor left.
+    is_settling: bool,
+    generation: Option<ConsumerGroupMetadata>,
+    origin: Moment,
+}
+
+impl Cluster {
+    /// Takes the configurations of the clients; they are made by the lane's first steps.
+    #[must_use]
+    pub fn new(index: usize, topics: Topics, consumer: ClientConfig, producer: ClientConfig) -> Self {
+        Self {
+            index,
+            topics: Arc::new(topics),
+            consumer_config: consumer,
+            producer_config: producer,
+            consumer: None,
+            producer: None,
+            is_settling: false,
+            generation: None,
+            origin: Moment::now(),
+        }
+    }
+
+    fn consumer(&self, call: &'static str) -> Result<&BaseConsumer<Ear>, Fault> {
+        self.consumer.as_ref().ok_or_else(|| Fault::new(Class::Retriable, call, "no consumer"))
+    }
+
+    fn producer(&self, call: &'static str) -> Result<&ThreadedProducer<Deliveries>, Fault> {
+        self.producer.as_ref().ok_or_else(|| Fault::new(Class::Fatal, call, "no producer"))
+    }
+
+    fn tell(&mut self, News { event, generation }: News) -> Event {
+        if !matches!(event, Event::Fault(_)) {
+            self.generation = generation;
+        }
+        event
+    }
+
+    /// Reads where one topic is committed, in the order of `partitions`.
+    fn committed_of(&self, source: Source, partitions: &[i32]) -> Result<Vec<Option<Committed>>, Fault> {
+        let consumer = self.consumer("committed")?;
+        let topic = self.topics.source(source);
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            list.add_partition(topic, *partition);
+        }
+        let fault = |error: KafkaError| classify::of_consumer("committed", &error);
+        let list = consumer.committed_offsets(list, LOOK_UP_WAIT).map_err(fault)?;
+        let of = |partition: &i32| {
+            let Some(place) = list.find_partition(topic, *partition) else { return Ok(None) };
+            place.error().map_err(fault)?;
+            let Offset::Offset(offset) = place.offset() else { return Ok(None) };
+            Ok(Some(Committed::parse(offset, place.metadata())))
+        };
+        partitions.iter().map(of).collect()
+    }
+
+    fn place(&self, source: Source, partition: i32, committed: Option<Committed>) -> Result<Place, Fault> {
+        let consumer = self.consumer("watermarks")?;
+        let bounds = consumer.fetch_watermarks(self.topics.source(source), partition, LOOK_UP_WAIT);
+        let (earliest, latest) = bounds.map_err(|error| classify::of_consumer("watermarks", &error))?;
+        Ok(Place { committed, earliest, latest })
+    }
+
+    fn fetched(&self, message: &BorrowedMessage<'_>) -> Option<Fetched> {
+        let source = match message.topic() {
+            topic if topic == self.topics.transactions => Source::Transactions,
+            topic if topic == self.topics.labels => Source::Labels,
+            _ => return None,
+        };
+        let (key, payload) = (message.key(), message.payload());
+        let mut bytes = BytesMut::with_capacity(key.map_or(0, <[u8]>::len) + payload.map_or(0, <[u8]>::len));
+        bytes.put_slice(key.unwrap_or_default());
+        let key = key.map(|_| bytes.split().freeze());
+        bytes.put_slice(payload.unwrap_or_default());
+        let payload = payload.map(|_| bytes.freeze());
+        let owned = |header: Header<'_, &[u8]>| (header.key.into(), header.value.map(Bytes::copy_from_slice));
+        let headers: Headers = message.headers().map(|headers| headers.iter().map(owned).collect()).unwrap_or_default();
+        let timestamp_ms = message.timestamp().to_millis();
+        Some(Fetched {
+            source,
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp_ms,
+            key,
+            payload,
+            headers,
+        })
+    }
+
+    /// Lets go of clients beside the lane: closing one can hang.
+    fn drop_beside(&self, clients: impl Send + 'static, wait: Duration) {
+        let (done, closed) = sync_channel(1);
+        let close = move || {
+            drop(clients);
+            // Nobody listens any more when it took too long.
+            let _ = done.send(());
+        };
+        if let Err(error) = tasks::thread("lane-close", close) {
+            return ClientStuck { index: self.index, text: &error.to_string() }.emit();
+        }
+        if closed.recv_timeout(wait).is_err() {
+            ClientStuck { index: self.index, text: "it does not close in time" }.emit();
+        }
+    }
+}
+
+impl Broker for Cluster {
+    fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    fn poll(&mut self, wait: Duration) -> Event {
+        let Some(consumer) = &self.consumer else {
+            std::thread::park_timeout(wait);
+            return Event::Idle;
+        };
+        if let Some(news) = consumer.context().next() {
+            return self.tell(news);
+        }
+        // The client counts in milliseconds, and a rounded-down wait would spin.
+        let wait = Duration::from_millis(u64::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX));
+        match consumer.poll(wait) {
+            Some(Ok(message)) => {
+                let Some(record) = self.fetched(&message) else { return Event::Idle };
+                if let Some(millis) = record.timestamp_ms {
+                    consumer.context().newest_ms.store(millis, Ordering::Relaxed);
+                }
+                Event::Record(record)
+            }
+            Some(Err(error)) => Event::Fault(classify::of_consumer("poll", &error)),
+            None => match consumer.context().next() {
+                Some(news) => self.tell(news),
+                None => Event::Idle,
+            },
+        }
+    }
+
+    fn places(&mut self, partitions: &[i32]) -> Result<Vec<Assigned>, Fault> {
+        let transactions = self.committed_of(Source::Transactions, partitions)?;
+        let labels = self.committed_of(Source::Labels, partitions)?;
+        let both = partitions.iter().zip(transactions.into_iter().zip(labels));
+        both.map(|(partition, (transactions, labels))| {
+            Ok(Assigned {
+                partition: *partition,
+                transactions: self.place(Source::Transactions, *partition, transactions)?,
+                labels: self.place(Source::Labels, *partition, labels)?,
+            })
+        })
+        .collect()
+    }
+
+    fn committed(&mut self, partitions: &[i32]) -> Result<Vec<(i32, Option<Committed>)>, Fault> {
+        let committed = self.committed_of(Source::Transactions, partitions)?;
+        Ok(partitions.iter().copied().zip(committed).collect())
+    }
+
+    fn start(&mut self, starts: &[Start]) -> Result<(), Fault> {
+        let places = starts.iter().flat_map(|start| {
+            [
+                (self.topics.transactions.as_str(), start.partition, start.transactions),
+                (self.topics.labels.as_str(), start.partition, start.labels),
+            ]
+        });
+        let fault = |error: KafkaError| Fault::new(Class::Fatal, "start", error.to_string());
+        let consumer = self.consumer("start")?;
+        consumer.incremental_assign(&at_offsets(places).map_err(fault)?).map_err(fault)?;
+        consumer.context().begin(starts.iter().map(|start| start.partition));
+        Ok(())
+    }
+
+    fn pause(&mut self) {
+        if let Some(consumer) = &self.consumer {
+            // Of partitions that are started nothing can fail here, and of none there is nothing to pause.
+            let _ = consumer.pause(&consumer.context().started());
+        }
+    }
+
+    fn resume(&mut self) {
+        if let Some(consumer) = &self.consumer {
+            let _ = consumer.resume(&consumer.context().started());
+        }
+    }
+
+    fn begin(&mut self) -> Result<(), Fault> {
+        let producer = self.producer("begin")?;
+        producer.client().context().take();
+        producer.begin_transaction().map_err(|error| classify::of_producer("begin", &error))
+    }
+
+    fn produce(&mut self, output: &Output) -> Result<(), Fault> {
+        let producer = self.producer("produce")?;
+        let mut record: BaseRecord<'_, [u8], [u8]> =
+            BaseRecord::to(self.topics.sink(output.sink)).partition(output.partition);
+        record.key = output.key.as_deref();
+        record.payload = output.payload.as_deref();
+        record.timestamp = output.timestamp_ms;
+        if !output.headers.is_empty() {
+            let headers = OwnedHeaders::new_with_capacity(output.headers.len());
+            let add = |headers: OwnedHeaders, (key, value): &(compact_str::CompactString, Option<Bytes>)| {
+                headers.insert(Header { key, value: value.as_deref() })
+            };
+            record = record.headers(output.headers.iter().fold(headers, add));
+        }
+        producer.send(record).map_err(|(error, _)| classify::of_producer("produce", &error))
+    }
+
+    fn flush(&mut self, wait: Duration) -> Result<(), Fault> {
+        let producer = self.producer("flush")?;
+        let millis = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+        #[expect(unsafe_code, reason = "the safe wrapper polls for 100 ms instead of waiting for the deliveries")]
+        // SAFETY: the client lives as long as the producer, whose own thread serves the deliveries waited for.
+        let code = unsafe { rd_kafka_flush(producer.client().native_ptr(), millis) };
+        if let Some(fault) = producer.client().context().take() {
+            return Err(fault);
+        }
+        match code {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+            code => Err(classify::of_producer("flush", &KafkaError::Flush(code.into()))),
+        }
+    }
+
+    fn offsets(&mut self, offsets: &[NextOffset], token: &str, wait: Duration) -> Result<(), Fault> {
+        let Some(generation) = &self.generation else {
+            return Err(Fault::new(Class::StaleGeneration, "offsets", "no generation is known"));
+        };
+        let fault = |error: KafkaError| classify::of_producer("offsets", &error);
+        let mut list = TopicPartitionList::with_capacity(offsets.len());
+        for next in offsets {
+            let mut place = list.add_partition(self.topics.source(next.source), next.partition);
+            place.set_offset(Offset::Offset(next.offset)).map_err(fault)?;
+            place.set_metadata(Committed::text(&next.metadata, token));
+        }
+        self.producer("offsets")?.send_offsets_to_transaction(&list, generation, wait).map_err(fault)
+    }
+
+    fn commit(&mut self, wait: Duration) -> Result<(), Fault> {
+        self.producer("commit")?.commit_transaction(wait).map_err(|error| classify::of_producer("commit", &error))
+    }
+
+    fn abort(&mut self, wait: Duration) -> Result<(), Fault> {
+        self.producer("abort")?.abort_transaction(wait).map_err(|error| classify::of_producer("abort", &error))
+    }
+
+    fn rebuild(&mut self, wait: Duration) -> Result<(), Fault> {
+        let fault = |error: KafkaError| classify::of_producer("rebuild", &error);
+        if !self.is_settling {
+            if let Some(producer) = self.producer.take() {
+                self.drop_beside(producer, CLOSE_WAIT);
+            }
+            let made = ThreadedProducer::from_config_and_context(&self.producer_config, Deliveries::default());
+            self.producer = Some(made.map_err(fault)?);
+        }
+        let result = self.producer("rebuild")?.init_transactions(wait).map_err(fault);
+        // Only a retriable error leaves something to go on with.
+        self.is_settling = result.as_ref().is_err_and(|fault| fault.class == Class::Retriable);
+        result
+    }
+
+    fn reopen(&mut self) -> Result<(), Fault> {
+        self.generation = None;
+        if let Some(consumer) = self.consumer.take() {
+            self.drop_beside(consumer, CLOSE_WAIT);
+        }
+        let fault = |error: KafkaError| classify::of_consumer("reopen", &error);
+        let ear = Ear::new(self.index, Arc::clone(&self.topics));
+        let consumer = BaseConsumer::from_config_and_context(&self.consumer_config, ear).map_err(fault)?;
+        consumer.subscribe(&[&self.topics.transactions]).map_err(fault)?;
+        self.consumer = Some(consumer);
+        Ok(())
+    }
+
+    fn lag(&self) -> Lag {
+        self.consumer.as_ref().map_or_else(Lag::default, |consumer| consumer.context().lag())
+    }
+
+    fn close(&mut self, wait: Duration) {
+        let clients = (self.consumer.take(), self.producer.take());
+        self.drop_beside(clients, wait);
+    }
+}
