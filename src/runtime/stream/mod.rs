@@ -24,4 +24,4 @@ pub use position::{Disposition, Lateness, Position, Prefix, TimeBounds, Topic};
 pub use sink::StateSink;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -62,6 +62,7 @@ pub(in crate::edge::http) fn service_with(setup: Setup, protocol: Option<Arc<Pro
         writer: DecisionWriter::default(),
         life: super::super::service::Life::default(),
         lists_file: None,
+        outbox: None,
     };
     service.life.enter(Phase::Ready, "test");
     Arc::new(service)

@@ -19,7 +19,7 @@ mod scribe;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,7 +114,7 @@ impl Desk {
     #[must_use]
     pub fn new(parts: Parts, options: Options, changelog: Changelog) -> Self {
         let Options { intake, scribe, rate, restore, bounds, deadline } = options;
-        let restorer = Restorer::new(restore, (parts.sink.clone(), parts.locals.clone()), changelog);
+        let restorer = Restorer::new(restore, (parts.sink.clone(), parts.locals.clone()), (changelog, parts.clock.clone()));
         let intake = Intake::new(intake, Arc::clone(&parts.ownership));
         let (scribe, rate) = (Scribe::new(scribe), Rate::new(rate));
         Self { parts, intake, scribe, rate, restorer, bounds, deadline, prefixes: BTreeMap::new() }
@@ -243,6 +243,8 @@ impl Work for Desk {
         let mut decided = group.ok().map(Vec::into_iter);
         crash::point("mid-decide");
         let mut batch = Batch::default();
+        // A decision of the REST door is to be published until the batch is committed: once.
+        let mut confirmed = BTreeSet::new();
         for (record, turn) in turns {
             let Some(prefix) = self.prefixes.get(&record.partition) else { continue };
             let part = batch.parts.entry(record.partition).or_insert_with(|| Part::new(record.partition, *prefix));
@@ -254,6 +256,7 @@ impl Work for Desk {
                 Turn::Transaction(note) => {
                     let streamed = match decided.as_mut().and_then(Iterator::next) {
                         Some(Streamed::Busy) | None => self.decide_alone(&record, note.is_late),
+                        Some(Streamed::Confirmed(_)) if !confirmed.insert(note.id_hash) => Ok(Streamed::Duplicate),
                         Some(streamed) => Ok(streamed),
                     };
                     streamed.map_or_else(Verdict::Refused, |streamed| Verdict::Decided(note, streamed))

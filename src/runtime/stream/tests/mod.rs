@@ -3,4 +3,4 @@
 mod door;
 mod journal;
 mod sink;
-mod support;
+pub(crate) mod support;

@@ -22,20 +22,20 @@ use crate::scoring::feature::Schema;
 use crate::scoring::rule::RuleSet;
 use crate::tasks::Shutdown;
 
-pub(super) const T0: i64 = 1_772_359_200;
-pub(super) const PARTITIONS: u32 = 4;
+pub(crate) const T0: i64 = 1_772_359_200;
+pub(crate) const PARTITIONS: u32 = 4;
 
 /// One instance over one directory.
-pub(super) struct Instance {
-    pub(super) scorer: Scorer,
-    pub(super) entities: Arc<Entities>,
-    pub(super) ledger: Arc<Ledger>,
-    pub(super) ownership: Arc<Ownership>,
-    pub(super) running: Running,
-    pub(super) positions: std::collections::BTreeMap<u32, Position>,
+pub(crate) struct Instance {
+    pub(crate) scorer: Scorer,
+    pub(crate) entities: Arc<Entities>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) ownership: Arc<Ownership>,
+    pub(crate) running: Running,
+    pub(crate) positions: std::collections::BTreeMap<u32, Position>,
 }
 
-pub(super) fn options(directory: &Path) -> Options {
+pub(crate) fn options(directory: &Path) -> Options {
     Options {
         directory: directory.into(),
         durability: Durability::Process,
@@ -48,11 +48,11 @@ pub(super) fn options(directory: &Path) -> Options {
 }
 
 /// Opens an instance that owns every partition and is restored.
-pub(super) fn open(directory: &Path) -> Instance {
+pub(crate) fn open(directory: &Path) -> Instance {
     open_with(options(directory), 64 << 20)
 }
 
-pub(super) fn open_with(options: Options, cache: usize) -> Instance {
+pub(crate) fn open_with(options: Options, cache: usize) -> Instance {
     let (store, kept) = Store::open(options).expect("a store");
     let store = store.with_stream();
     let positions = store.positions();
@@ -105,11 +105,11 @@ fn scorer(
 }
 
 /// A transaction of customer `number % 7` at merchant `number % 5`.
-pub(super) fn transaction(number: i64) -> Transaction {
+pub(crate) fn transaction(number: i64) -> Transaction {
     paying(number, 1_000 + number * 37)
 }
 
-pub(super) fn paying(number: i64, amount: i64) -> Transaction {
+pub(crate) fn paying(number: i64, amount: i64) -> Transaction {
     let mut draft = Draft::new();
     draft.id(&format!("t-{number}"));
     draft.occurred_at(Timestamp::from_seconds(T0 + number * 60));
@@ -123,7 +123,7 @@ pub(super) fn paying(number: i64, amount: i64) -> Transaction {
     draft.finish(&RateTable::identity(Currency::EUR)).expect("valid")
 }
 
-pub(super) fn request(transaction: Transaction) -> Request {
+pub(crate) fn request(transaction: Transaction) -> Request {
     Request {
         received_at: transaction.occurred_at(),
         transaction,
@@ -134,7 +134,7 @@ pub(super) fn request(transaction: Transaction) -> Request {
     }
 }
 
-pub(super) fn streamed(transaction: Transaction, offset: i64) -> StreamRequest {
+pub(crate) fn streamed(transaction: Transaction, offset: i64) -> StreamRequest {
     StreamRequest {
         request: request(transaction),
         late: false,
@@ -144,20 +144,20 @@ pub(super) fn streamed(transaction: Transaction, offset: i64) -> StreamRequest {
 }
 
 impl Instance {
-    pub(super) async fn score(&self, transaction: Transaction) -> Answer {
+    pub(crate) async fn score(&self, transaction: Transaction) -> Answer {
         self.scorer.score(request(transaction)).await
     }
 
-    pub(super) fn sink(&self) -> StateSink {
+    pub(crate) fn sink(&self) -> StateSink {
         StateSink::new(Arc::clone(&self.entities), Arc::clone(&self.ledger))
     }
 
-    pub(super) fn partition_of(&self, transaction: &Transaction) -> u32 {
+    pub(crate) fn partition_of(&self, transaction: &Transaction) -> u32 {
         self.ownership.partition_of(transaction).expect("a key")
     }
 
     /// Decides, "commits" and keeps transactions as one group of partition 0; returns the blob and where it ends.
-    pub(super) fn commit(&self, numbers: std::ops::Range<i64>, before: Option<Position>) -> (Vec<u8>, Position) {
+    pub(crate) fn commit(&self, numbers: std::ops::Range<i64>, before: Option<Position>) -> (Vec<u8>, Position) {
         let start = before.unwrap_or(Position::start(numbers.start, 0));
         let requests = numbers.clone().map(|number| streamed(transaction(number), number)).collect();
         let answers = self.scorer.decide_group(requests);
@@ -180,14 +180,14 @@ impl Instance {
     }
 
     /// What every customer and merchant would see now, bit by bit.
-    pub(super) fn fingerprint(&self, until: i64) -> Vec<Vec<u64>> {
+    pub(crate) fn fingerprint(&self, until: i64) -> Vec<Vec<u64>> {
         let plan = &self.scorer.release().plan;
         let probe = |number: i64| bits(&self.entities.peek(&transaction(until + number), plan));
         (0..35).map(probe).collect()
     }
 }
 
-pub(super) fn step(offset: i64, held: &Held) -> Step {
+pub(crate) fn step(offset: i64, held: &Held) -> Step {
     Step {
         topic: Topic::Transactions,
         offset,
@@ -198,12 +198,12 @@ pub(super) fn step(offset: i64, held: &Held) -> Step {
     }
 }
 
-pub(super) fn bits(features: &FeatureVector) -> Vec<u64> {
+pub(crate) fn bits(features: &FeatureVector) -> Vec<u64> {
     features.values().iter().map(|value| value.to_bits()).collect()
 }
 
 /// A record without what differs between two runs: times taken and door.
-pub(super) fn essence(record: &Record) -> (Vec<u64>, String) {
+pub(crate) fn essence(record: &Record) -> (Vec<u64>, String) {
     let decision = &record.decision;
     let said = (decision.outcome, decision.risk_score, decision.source, &decision.reasons, &decision.rules);
     let text = format!("{said:?} {:?} {:?} {:?}", decision.degraded, record.standin, record.list_hits);

@@ -126,9 +126,9 @@ impl Restorer {
     pub(super) fn new(
         options: Options,
         (sink, locals): (StateSink, Locals),
-        changelog: Changelog,
+        (changelog, clock): (Changelog, Clock),
     ) -> Self {
-        let shop = Arc::new(Shop { options, sink, locals, changelog, clock: Clock::system() });
+        let shop = Arc::new(Shop { options, sink, locals, changelog, clock });
         let (jobs, queue) = sync_channel::<Job>(QUEUE_LEN_MAX);
         let (tell, finished) = channel();
         let queue = Arc::new(Mutex::new(queue));
