@@ -52,6 +52,24 @@ impl Plant {
         Desk::new(parts, self.desk.clone(), reader)
     }
 
+    fn cluster(&self, lane: usize) -> lane::Cluster {
+        let topics = &self.options.topics;
+        let topics = lane::Topics {
+            transactions: topics.transactions.clone(),
+            labels: topics.labels.clone(),
+            sinks: [
+                topics.scores.clone(),
+                topics.alerts.clone(),
+                topics.features.clone(),
+                topics.dead.clone(),
+                topics.late.clone(),
+                topics.state.clone(),
+            ],
+        };
+        let (consumer, producer) = (client::consumer(&self.options, lane), client::producer(&self.options, lane));
+        lane::Cluster::new(lane, topics, consumer, producer)
+    }
+
     fn lane(&self, lane: usize) -> LaneOptions {
         let Options { batch, timeouts, .. } = &self.options;
         LaneOptions {
@@ -96,7 +114,7 @@ impl Lanes {
         for (lane, status) in statuses.iter().enumerate() {
             let (plant, status, shutdown) = (Arc::clone(&plant), Arc::clone(status), shutdown.clone());
             threads.push(tasks::thread(&format!("fraudd-lane-{lane}"), move || {
-                let make = || (plant.lane(lane), lane::Kafka::new(&plant.options, lane), plant.desk(lane));
+                let make = || (plant.lane(lane), plant.cluster(lane), plant.desk(lane));
                 lane::run(make, &status, &shutdown);
             })?);
         }

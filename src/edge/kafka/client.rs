@@ -9,6 +9,9 @@ use rdkafka::config::RDKafkaLogLevel;
 use super::options::{Options, Security};
 use crate::runtime::stream::Partitioner;
 
+/// How long a broker may take to answer a request.
+const SOCKET_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(15);
+
 /// Configures the consumer of a lane: a static member of the group that reads committed records only.
 #[must_use]
 pub fn consumer(options: &Options, lane: usize) -> ClientConfig {
@@ -38,6 +41,8 @@ pub fn producer(options: &Options, lane: usize) -> ClientConfig {
         // Stable: a restart fences its own past and ends its open transaction at once.
         .set("transactional.id", options.transactional_id(lane))
         .set("transaction.timeout.ms", millis(options.timeouts.transaction))
+        // A request may not outlive its transaction: librdkafka refuses a client for which it could.
+        .set("socket.timeout.ms", millis(options.timeouts.transaction.min(SOCKET_TIMEOUT)))
         // Must end before its transaction does.
         .set("message.timeout.ms", millis(options.timeouts.message));
     finish(config, options)
@@ -94,7 +99,7 @@ fn common(options: &Options, name: &str) -> ClientConfig {
         .set("reconnect.backoff.max.ms", "2000")
         // A broker that does not answer a connection is left after 5 s instead of 30.
         .set("socket.connection.setup.timeout.ms", "5000")
-        .set("socket.timeout.ms", "15000")
+        .set("socket.timeout.ms", millis(SOCKET_TIMEOUT))
         // A half-open connection is noticed by the system too.
         .set("socket.keepalive.enable", "true")
         // Leaders that moved are looked up every 30 s instead of 5 minutes, errors apart.
