@@ -253,6 +253,8 @@ class Verifier(unittest.TestCase):
 
         self.check({"rest"}, differ)
         self.check({"lost"}, lambda evidence: evidence.rest.update({"never-published": {}}))
+        # It said itself that it was not recorded.
+        self.check({}, lambda evidence: evidence.rest.update({"never-published": {"degraded_reasons": ["not_recorded"]}}))
 
 
 class Oracle(unittest.TestCase):

@@ -118,7 +118,8 @@ class Oracle:
         begin = end - micros(feature["window"])
         current = feature.get("include_current", True) and not ({"delay", "labels"} & feature.keys())
         current = current and feature["aggregate"] != "time_since"
-        events = [one for one in row if begin < one.time <= end and (one is not event or current)]
+        row = row[bisect.bisect_right(row, begin, key=_time) : bisect.bisect_right(row, end, key=_time)]
+        events = row if current else [one for one in row if one is not event]
         if "where" in feature:
             events = [one for one in events if WHERE[feature["where"]](one)]
         if "same" in feature:
@@ -135,6 +136,10 @@ class Oracle:
         """Whether an event is known to be fraud at a time: the newest label by then; of two of one instant fraud stands."""
         told = [label for label in self.labels.get(event.body["transaction_id"], []) if label[0] <= when]
         return max(told)[1] if told else None
+
+
+def _time(event):
+    return event.time
 
 
 def _ratio(whole, by):

@@ -72,7 +72,8 @@ def poison(suite, seed):
         _, told = stage.verify()
         # Now nothing but poison: that is no bad record, that is a bad sender.
         stage.send([traffic.poison("other_schema") for _ in range(400)])
-        wait_until(lambda: service.get("/readyz")[0] == 503, 20, lambda: f"a storm of poison to stop the lane: {service.get('/readyz')}; {service.end_of_log()}")
+        wait_until(lambda: service.said("halted"), 20, lambda: f"a storm of poison to stop the lane: {service.end_of_log()}")
+        is_unready = service.get("/readyz")[0] == 503
         left = sum(stage.lag().values())
         if not left:
             raise Failure("the lane stopped after the whole storm had gone through")
@@ -81,6 +82,8 @@ def poison(suite, seed):
         service.start()
         stage.settle()
         stage.verify()
+        if not is_unready:
+            raise Failure("it called itself ready with its lane halted")
         return f"{told['dead']} put aside, neighbours scored; a storm of 400 stopped the lane with {left} unread"
 
 
@@ -134,7 +137,7 @@ def crash_points(suite, seed):
     """Death at each labelled point of a transaction, under load by both doors."""
     with suite.stage("crash_points", seed) as stage:
         service = stage.start()
-        load = stage.load(stage.traffic(), loose_labels=True)
+        load = stage.load(stage.traffic(), rate=suite.rate // 2, loose_labels=True)
         door = stage.door(service)
         time.sleep(1)
         missed = []
@@ -148,9 +151,9 @@ def crash_points(suite, seed):
                 missed.append(point)
             service.kill()
             service.start()
-        took, told = stage.finish(load, door)
         if missed:
             raise Failure(f"these points were never reached: {missed}")
+        took, told = stage.finish(load, door)
         return f"{len(CRASH_POINTS)} points, {told['new']} decided, caught up {took:.1f} s after the last"
 
 

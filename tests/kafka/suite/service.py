@@ -152,7 +152,7 @@ class Service:
 
     def end_of_log(self, lines=12):
         try:
-            return "its log ends: " + " | ".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+            return "its log ends: " + " | ".join(line[:240] for line in self.log.read_text(errors="replace").splitlines()[-lines:])
         except OSError:
             return "no log"
 

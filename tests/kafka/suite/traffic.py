@@ -183,8 +183,8 @@ class Traffic:
 
     def _conflict(self):
         body = self.random.choice(self.valid)
-        # A refused record may not move time on either, however new it claims to be.
-        when = rfc3339(self.began) if self.random.random() < 0.3 else body["occurred_at"]
+        # It moves time on like any other that can be read: who may write here could as well send a new id.
+        when = rfc3339(self.clock + HOUR // 3) if self.random.random() < 0.3 else body["occurred_at"]
         return self.record(body | {"amount": body["amount"] + 1, "occurred_at": when}, "conflict")
 
     def _unknown_field(self):
