@@ -380,3 +380,26 @@ async fn a_slow_model_times_out_and_a_full_line_refuses() {
     let past = inference.score(&[1.0, 2.0, 0.0, 1.0], started).await;
     assert!(matches!(past, Err(ModelFailure::Timeout | ModelFailure::QueueFull)), "{past:?}");
 }
+
+#[test]
+fn the_gates_leave_the_processor_to_others() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_fraudd"));
+    command.args(child::SUBCOMMAND).stdin(std::process::Stdio::piped());
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let mut child = command.spawn().expect("the binary");
+    // It waits for its question: its priority is set before it reads.
+    let stat = format!("/proc/{}/stat", child.id());
+    let niceness = || {
+        let stat = std::fs::read_to_string(&stat).expect("a process");
+        let fields = stat.rsplit_once(") ").expect("fields behind the name").1;
+        fields.split(' ').nth(16).expect("a nice value").to_owned()
+    };
+    let deadline = Moment::now().after(Duration::from_secs(30));
+    while niceness() != "19" && !deadline.has_passed() {
+        std::thread::yield_now();
+    }
+    let found = niceness();
+    drop(child.stdin.take());
+    child.wait().expect("ended");
+    assert_eq!(found, "19");
+}

@@ -4,7 +4,7 @@ mod service;
 
 use std::fmt::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use service::{Service, transaction};
 
@@ -73,4 +73,43 @@ fn checked_output(command: &mut Command) -> String {
     let output = command.output().expect("the binary");
     assert!(output.status.success(), "{}", text(&output.stderr));
     text(&output.stdout)
+}
+
+#[test]
+fn an_interrupted_replay_ends_clean_says_so_and_is_continued() {
+    const LEN: u64 = 10_000;
+    let directory = tempfile::tempdir().expect("a directory");
+    let history: String = (0..LEN).map(|number| transaction(number).replace('\n', " ") + "\n").collect();
+    std::fs::write(directory.path().join("history.jsonl"), &history).expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fraudd"));
+    command.current_dir(directory.path()).env("FRAUDD__MODELS__ENABLED", "false");
+    command.args(["replay", "history.jsonl", "--store", "replayed"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary");
+    // Decisions are on their way: Ctrl-C now falls between the first and the last.
+    while bytes_in(&directory.path().join("replayed/ledger")) < 20_000 {
+        assert!(child.try_wait().expect("a process").is_none(), "it ended before it was interrupted");
+        std::thread::yield_now();
+    }
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+    let ended = child.wait_with_output().expect("ended");
+    let out = text(&ended.stdout);
+    assert_eq!(ended.status.code(), Some(130), "{out}{}", text(&ended.stderr));
+    let decided: u64 = out.split(" decided").next().and_then(|count| count.parse().ok()).expect("a count");
+    assert!((1..LEN).contains(&decided) && out.ends_with("interrupted: --continue goes on from here\n"), "{out}");
+
+    // What it says was done is what is kept, and it goes on behind it.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fraudd"));
+    let checked = checked_output(command.args(["store", "check"]).arg(directory.path().join("replayed")));
+    assert!(checked.contains("0 lost"), "{checked}");
+    let again = replay(directory.path(), &["history.jsonl", "--store", "replayed", "--continue"]);
+    let again_out = text(&again.stdout);
+    let expected = format!("{} decided, {decided} known before, 0 conflicts", LEN - decided);
+    assert!(again.status.success() && again_out.contains(&expected), "{again_out}{}", text(&again.stderr));
+}
+
+/// Counts the bytes of a directory's files; none while there is no directory.
+fn bytes_in(directory: &Path) -> u64 {
+    let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
 }

@@ -15,6 +15,8 @@ BATCH_LEN = 1_000
 PAGE_LEN = 1_000
 RESTORE_WITHIN = 600
 DURABILITY = "process"
+# Retention must not let go what is asked for again.
+KEEP = {"state.bytes_max": "2GiB"}
 
 
 def crash(run):
@@ -29,7 +31,7 @@ def crash(run):
     rounds, sent, records = [], 0, []
     with run.store() as store:
         port = harness.free_port()
-        start = lambda wait=True: run.target.serve(run.settings(durability), store, port, wait)
+        start = lambda wait=True: run.target.serve(run.settings(durability) | KEEP, store, port, wait)
         server = start()
         try:
             for turn in range(run.kills):

@@ -47,6 +47,9 @@ use stream::Stream;
 
 /// The schema that names the features when no bundle can be read.
 const SCHEMA_WITHOUT_BUNDLE: &str = include_str!("../../models/schemas/card-fraud.toml");
+/// Threads for work that blocks and is rare: restoring, closing, saved lists, loaded models, long bodies.
+/// Records are read by the store's own readers. Each thread keeps about a mebibyte while it lives.
+const BLOCKING_THREADS_MAX: usize = 16;
 
 /// History to fill the windows with before the service is ready.
 #[derive(Clone, Debug, Default)]
@@ -116,8 +119,7 @@ impl App {
         let stream = Stream::prepare(&settings, store.as_ref())?;
         let store = if stream.is_some() { store.map(Store::with_stream) } else { store };
         let ownership = stream.as_ref().map(|stream| Arc::clone(&stream.ownership));
-        let entities =
-            Arc::new(Entities::with_partitions(settings.entities.clone(), &schemas, ownership.clone())?);
+        let entities = Arc::new(Entities::with_partitions(settings.entities.clone(), &schemas, ownership.clone())?);
         let lists_file = store.as_ref().map(Store::lists_file);
         let mut release = release(&settings, &resident, &schema, (&entities, &texts))?;
         if let Some(file) = &lists_file {
@@ -146,7 +148,7 @@ impl App {
         let outbox = match &stream {
             None => None,
             Some(stream) => {
-                stream.tell_inexact(&schemas);
+                Stream::tell_inexact(&schemas, &settings.partition_key);
                 ledger.track_unpublished(stream.first_cursor())?;
                 Some(stream.outbox(&ledger)?)
             }
@@ -412,7 +414,7 @@ pub fn serve(settings: Settings, history: History, terminal: Terminal) -> anyhow
     if let Some(threads) = settings.threads {
         runtime.worker_threads(threads.get());
     }
-    let runtime = runtime.thread_name("fraudd-http").enable_all().build()?;
+    let runtime = runtime.thread_name("fraudd-http").max_blocking_threads(BLOCKING_THREADS_MAX).enable_all().build()?;
     let app = App::build(settings)?;
     let shutdown = Shutdown::default();
     let served = runtime.block_on(async {

@@ -22,7 +22,7 @@ use crate::domain::{EvaluationStatus, Label, Outcome, Span, TraceId, Transaction
 use crate::edge::history::{Reader, Tally, read_labels};
 use crate::runtime::clock::Moment;
 use crate::runtime::decisions::Record;
-use crate::runtime::scorer::{Answer, Request, Scorer};
+use crate::runtime::scorer::{Answer, Effort, Request, Scorer};
 use crate::runtime::store::{self, Durability, OnFailure};
 use crate::scoring::metrics::{Scored, average_precision, roc_auc};
 use crate::tasks::Shutdown;
@@ -223,6 +223,7 @@ impl Replay<'_> {
             started,
             deadline: started.after(PATIENCE),
             explain: false,
+            effort: Effort::Whole,
         };
         match self.scorer.score(request).await {
             Answer::Decided { record, status } => {

@@ -14,30 +14,30 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use crate::config::Settings;
-use crate::domain::{Field, FieldRef, Span};
+use crate::domain::{Span, TextField};
 use crate::edge::http::Service;
 use crate::edge::kafka::options::{Options, RestAck};
 use crate::edge::kafka::outbox::{self, CursorFile, Outbox};
 use crate::edge::kafka::signature::Key;
-use crate::edge::kafka::{client, connect, topics};
+use crate::edge::kafka::{client, connect};
 use crate::runtime::clock::Moment;
 use crate::runtime::decisions::Ledger;
 use crate::runtime::store::Store;
 use crate::runtime::stream::{Ownership, Position};
 use crate::scoring::feature::Schema;
 use crate::tasks::{self, OnExit, Shutdown};
-use crate::telemetry::events::{BrokerAway, InexactKinds, StreamOpened};
+use crate::telemetry::events::{BrokerAway, BrokerUnverified, InexactKinds, StreamOpened};
 
 mod lanes;
 
 use lanes::Lanes;
 
 /// How long the very first start waits for a broker: it must say how many partitions there are.
-const FIRST_PATIENCE: Duration = Duration::from_secs(60);
+const FIRST_PATIENCE: Duration = Duration::from_mins(1);
 /// How long a later start waits: it can do without.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long readiness waits for partitions to be restored.
-const READY_WAIT: Duration = Duration::from_secs(120);
+const READY_WAIT: Duration = Duration::from_mins(2);
 /// How long readiness waits for a broker that is away: the REST door can do without.
 const AWAY_WAIT: Duration = Duration::from_secs(10);
 
@@ -83,16 +83,9 @@ impl Stream {
     }
 
     /// Says which entities are exact on one instance only.
-    pub(super) fn tell_inexact(&self, schemas: &[Arc<Schema>]) {
-        let Some(first) = self.ownership.first_field() else { return };
-        let mut kinds: Vec<&str> = Vec::new();
-        for kind in schemas.iter().flat_map(|schema| schema.entities()) {
-            let lives_with_partition = kind.key.contains(&FieldRef::Known(Field::Text(first)));
-            if !lives_with_partition && !kinds.contains(&kind.name.as_str()) {
-                kinds.push(&kind.name);
-            }
-        }
-        if !kinds.is_empty() {
+    pub(super) fn tell_inexact(schemas: &[Arc<Schema>], partition_key: &[TextField]) {
+        let kinds = super::inexact_kinds(schemas, partition_key);
+        if let (Some(first), false) = (partition_key.first(), kinds.is_empty()) {
             InexactKinds { key: first.path(), kinds: &kinds.join(", ") }.emit();
         }
     }
@@ -140,8 +133,10 @@ fn partitions(options: &Options, known: Option<u32>) -> anyhow::Result<u32> {
     let mut tell = |error: &connect::Error| BrokerAway { reason: &error.to_string() }.emit();
     match (connect::reach(options, patience, &mut tell), known.or(options.partitions)) {
         (Ok(cluster), _) => {
-            let count = topics::required(options, &cluster.topics).map_err(|faults| anyhow::anyhow!(faults.join("\n")))?;
-            Ok(count)
+            if !cluster.features.is_verified() {
+                BrokerUnverified.emit();
+            }
+            Ok(cluster.partitions(options)?)
         }
         (Err(error), Some(known)) if !error.is_final() => {
             BrokerAway { reason: &error.to_string() }.emit();

@@ -58,7 +58,7 @@ enum Command {
 struct ChosenArgs {
     #[command(flatten)]
     layers: LayerArgs,
-    /// Such as reason=bad_json,stage=decode; also topic= and partition=; a key given twice means either
+    /// Such as `reason=bad_json,stage=decode`; also topic= and partition=; a key given twice means either
     #[arg(long, value_name = "KEY=VALUE,...", value_parser = Filter::parse, default_value = "")]
     filter: Filter,
     /// Only this reason; the same as --filter reason=
@@ -157,9 +157,9 @@ fn list(chosen: &ChosenArgs, json: bool, shutdown: &Shutdown) -> anyhow::Result<
     let (count, _) = visit(chosen, &options, shutdown, &mut |found| {
         *reasons.entry(told(found, "reason")).or_default() += 1;
         if json {
-            json_line(found, &mut out)?
+            json_line(found, &mut out)?;
         } else {
-            writeln!(out, "{}", line(found))?
+            writeln!(out, "{}", line(found))?;
         }
         Ok(())
     })?;

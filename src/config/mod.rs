@@ -166,6 +166,7 @@ fn limits(reader: &mut Reader) -> Limits {
         batch_len_max: count(reader, "limits.batch_len_max", 1_000).get(),
         deadline: positive(reader, "limits.deadline").to_std(),
         concurrency_max: count(reader, "limits.concurrency_max", 1_000_000).get(),
+        rules_only_above_percent: count(reader, "limits.rules_only_above_percent", 100).get(),
         ..Limits::default()
     }
 }

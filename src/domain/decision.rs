@@ -108,11 +108,13 @@ pub enum DegradedReason {
     Restoring,
     /// Another instance has this transaction's state: no model was asked.
     NotOwner,
+    /// Most places for requests were taken: the rules answered alone, so that there is room for more.
+    Overload,
 }
 
 impl DegradedReason {
     /// Every reason, for metrics.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ModelUnavailable,
         Self::ModelError,
         Self::ModelTimeout,
@@ -127,6 +129,7 @@ impl DegradedReason {
         Self::RolledBack,
         Self::Restoring,
         Self::NotOwner,
+        Self::Overload,
     ];
 
     /// Returns the name used in JSON and metrics.
@@ -147,6 +150,7 @@ impl DegradedReason {
             Self::RolledBack => "rolled_back",
             Self::Restoring => "restoring",
             Self::NotOwner => "not_owner",
+            Self::Overload => "overload",
         }
     }
 }

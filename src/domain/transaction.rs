@@ -285,3 +285,27 @@ impl fmt::Debug for EntityKey {
         write!(out, "{:032x}", self.0)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod samples {
+    //! Transactions for the tests of every floor.
+
+    use super::*;
+    use crate::domain::{Draft, RateTable};
+
+    /// Builds a transaction in euros; `amount` is in cents, and `more` says what else there is.
+    pub(crate) fn transaction(id: &str, at: Timestamp, amount: i64, more: impl FnOnce(&mut Draft)) -> Transaction {
+        let mut draft = Draft::new();
+        draft.id(id);
+        draft.occurred_at(at);
+        draft.amount(amount);
+        draft.currency("EUR");
+        more(&mut draft);
+        draft.finish(&RateTable::identity(Currency::EUR)).expect("valid")
+    }
+
+    /// Builds the same at an instant that is written out.
+    pub(crate) fn transaction_at(id: &str, at: &str, amount: i64, more: impl FnOnce(&mut Draft)) -> Transaction {
+        transaction(id, Timestamp::parse(at).expect("an instant"), amount, more)
+    }
+}

@@ -5,11 +5,12 @@
 //!             ├> Decided(record)      dropped ticket ─> reservation undone
 //!             ├> OnDisk(place)        decided and no longer in memory: recall(place)
 //!             ├> InFlight(waiter)
+//!             ├> Elsewhere            another instance decided it: learnt from the changelog
 //!             └> Conflict             the same id with another payload
 //! ```
 //! Without a store it is in memory only, bounded by bytes and receipt time, oldest out first. With one,
 //! memory is a cache of the newest records; of every kept decision 16 bytes say where it lies, and a
-//! record counts when the store's writer says so. It does not know how a decision comes about.
+//! record counts when the store's writer says so. The stream holds ids in its own way: `held.rs`. It does not know how a decision comes about.
 
 mod feed;
 mod held;
@@ -265,8 +266,8 @@ impl Ledger {
     /// The record is kept and cannot be read.
     pub async fn recall(&self, at: OnDisk) -> Result<Option<Recalled>, Error> {
         let Some(shelf) = self.shelf.clone() else { return Ok(None) };
-        let read = tokio::task::spawn_blocking(move || shelf.recall(at.0)).await;
-        let recalled = read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        let readers = Arc::clone(&shelf.readers);
+        let recalled = readers.read(move || shelf.recall(at.0)).await;
         recalled.inspect_err(|error| StoreReadFailed { error }.emit())
     }
 
@@ -305,8 +306,8 @@ impl Ledger {
             self.shelf.clone()
         };
         let Some(shelf) = cold else { return Ok(self.feed.lock().after(cursor, outcome, limit)) };
-        let read = tokio::task::spawn_blocking(move || feed::from_disk(&shelf, cursor, outcome, limit)).await;
-        let page = read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        let readers = Arc::clone(&shelf.readers);
+        let page = readers.read(move || feed::from_disk(&shelf, cursor, outcome, limit)).await;
         page.inspect_err(|error| StoreReadFailed { error }.emit())
     }
 
@@ -358,6 +359,8 @@ impl Ledger {
             None => self.feed.lock().hold(),
             Some(_) => self.feed.lock().push(Arc::clone(record), &self.options),
         };
+        // Before anybody sees it: who does must also see that it is still to be published.
+        self.owe(record);
         let before = {
             let mut part = self.shard_of(id_hash(key)).lock();
             if let Some(place) = place {
@@ -372,7 +375,6 @@ impl Ledger {
             Some(Entry::Decided(_)) => self.feed.lock().unhold(),
             Some(Entry::Reserved { waiters: None, .. } | Entry::Known { .. }) | None => {}
         }
-        self.owe(record);
         for record in gone {
             let key = id_key(record.transaction.id());
             self.shard_of(id_hash(key)).lock().entries.remove(&key);
@@ -444,12 +446,12 @@ impl Ledger {
             record.cursor.set(feed.newest() + 1);
             feed.push(Arc::clone(record), &self.options)
         };
+        self.owe(record);
         let entry = Entry::Decided(Arc::clone(record));
         let before = self.shard_of(id_hash(key)).lock().entries.insert(key, entry);
         if let Some(Entry::Reserved { waiters: Some(waiters), .. }) = before {
             waiters.send_replace(Some(Arc::clone(record)));
         }
-        self.owe(record);
         self.evicted.fetch_add(gone.len() as u64, Ordering::Relaxed);
         for record in gone {
             let key = id_key(record.transaction.id());

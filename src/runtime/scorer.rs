@@ -12,6 +12,7 @@
 
 mod explained;
 mod group;
+mod weigh;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,24 +20,18 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::clock::{Clock, Moment};
-use super::decisions::{Cursor, Ledger, ListHit, Origin, Recalled, Record, Reservation, Settled, Ticket};
+use super::decisions::{Ledger, Recalled, Record, Reservation, Settled, Ticket};
 use super::entities::{Entities, LabelOutcome};
 use super::explainer::Budget;
 use super::inference::ModelFailure;
 use super::slot::{Model, Release, Slot};
-use super::standin::{Answered, StandinUse};
+use super::standin::StandinUse;
 use super::store::{Gate, Message, id_key, put_label};
 use super::stream::ownership::{Ownership, Standing};
 use crate::domain::{
-    Decision, DecisionId, DecisionSource, DegradedReason, EntityKey, EvaluationStatus, FeatureVector, Label, Latency,
-    Outcome, RuleVerdict, Score, TextField, Timestamp, TraceId, Transaction,
+    DegradedReason, EvaluationStatus, FeatureVector, Label, Latency, Score, TextField, Timestamp, TraceId, Transaction,
 };
-use crate::scoring::decide::policy::StandinLoad;
-use crate::scoring::decide::{self, Decided, Inputs, append_contributions};
-use crate::scoring::expression::Scope;
-use crate::scoring::rule::{Mode, Rule};
 use crate::telemetry::events;
-use explained::Explained;
 
 /// One transaction to score.
 #[derive(Clone, Debug)]
@@ -53,6 +48,18 @@ pub struct Request {
     pub deadline: Moment,
     /// Whether contributions are wanted whatever the outcome.
     pub explain: bool,
+    /// Whether the model may be asked.
+    pub effort: Effort,
+}
+
+/// How much may be done for one answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Effort {
+    /// All there is.
+    #[default]
+    Whole,
+    /// The model is left out: so much waits already that it would wait, too.
+    RulesOnly,
 }
 
 /// What became of a request.
@@ -124,21 +131,6 @@ struct Evaluation {
     row: SmallVec<[f64; 64]>,
     score: Result<Score, DegradedReason>,
     latency: Latency,
-}
-
-/// What rules, lists and policy made of an evaluation.
-struct Weighed {
-    decided: Decided,
-    rules: SmallVec<[RuleVerdict; 24]>,
-    list_hits: Vec<ListHit>,
-    standin: StandinLoad,
-}
-
-/// What was decided and how it is explained.
-struct Verdict {
-    decided: Decided,
-    rules: SmallVec<[RuleVerdict; 24]>,
-    explained: Explained,
 }
 
 impl Scorer {
@@ -314,7 +306,10 @@ impl Scorer {
             latency: Latency { features: features_done.micros_since(request.started), ..Latency::default() },
         };
         if let Some(model) = release.model.as_ref().filter(|_| bar.is_none()) {
-            evaluation.score = self.ask_model(model, &evaluation.row, &request).await;
+            evaluation.score = match request.effort {
+                Effort::Whole => self.ask_model(model, &evaluation.row, &request).await,
+                Effort::RulesOnly => Err(DegradedReason::Overload),
+            };
         }
         let model_done = Moment::now();
         evaluation.latency.model = model_done.micros_since(features_done);
@@ -322,65 +317,6 @@ impl Scorer {
         evaluation.latency.rules = Moment::now().micros_since(model_done);
         let explained = self.explain(release, &request, &evaluation, weighed.decided.outcome).await;
         self.record(request, release, (weighed, explained), evaluation)
-    }
-
-    /// Evaluates rules, lists and policy over what is known of a transaction.
-    fn weigh(&self, request: &Request, release: &Release, evaluation: &Evaluation) -> Weighed {
-        let score = evaluation.score.ok();
-        let scope = Scope { transaction: &request.transaction, features: &evaluation.features, score };
-        let verdicts = release.rules.evaluate(&scope);
-        let rules = active_rules(release, &verdicts);
-        let list_entries = release.lists.matches(&request.transaction, request.received_at);
-        let standin = self.standin_load(score, release, request);
-        let decided = decide::decide(&Inputs {
-            transaction: &request.transaction,
-            score,
-            rules: &rules,
-            lists: &list_entries,
-            thresholds: &release.facts.thresholds,
-            policy: &release.policy,
-            standin,
-        });
-        let list_hits = list_entries.iter().map(|entry| ListHit::of(entry)).collect();
-        let rules = rules.iter().map(|(_, verdict)| *verdict).collect();
-        Weighed { decided, rules, list_hits, standin }
-    }
-
-    fn record(
-        &self,
-        request: Request,
-        release: &Release,
-        (weighed, explained): (Weighed, Explained),
-        evaluation: Evaluation,
-    ) -> Record {
-        let Weighed { decided, rules, list_hits, standin } = weighed;
-        let decision = self.assemble(&request, release, Verdict { decided, rules, explained }, &evaluation);
-        Record {
-            decision,
-            transaction: request.transaction,
-            payload_hash: evaluation.payload_hash,
-            features: evaluation.features,
-            standin,
-            list_hits,
-            received_at: request.received_at,
-            cursor: Cursor::default(),
-            origin: Origin::Rest,
-        }
-    }
-
-    /// Counts an answer of the stand-in policy towards its limits.
-    fn count_standin(
-        &self,
-        transaction: &Transaction,
-        (source, outcome): (DecisionSource, Outcome),
-        release: &Release,
-        received_at: Timestamp,
-    ) {
-        if source == DecisionSource::Standin {
-            let entity = self.partition_entity(transaction);
-            let answer = Answered { entity, amount: transaction.base_amount().unwrap_or(0), outcome };
-            self.inner.standin.record(&answer, &release.policy.standin, received_at);
-        }
     }
 
     async fn ask_model(&self, model: &Model, row: &[f64], request: &Request) -> Result<Score, DegradedReason> {
@@ -394,51 +330,6 @@ impl Scorer {
             events::ModelFailed { reason, failure: &failure }.emit();
             reason
         })
-    }
-
-    fn standin_load(&self, score: Option<Score>, release: &Release, request: &Request) -> StandinLoad {
-        if score.is_some() {
-            return StandinLoad::default();
-        }
-        let key = self.partition_entity(&request.transaction);
-        self.inner.standin.load(key, &release.policy.standin, request.received_at)
-    }
-
-    fn partition_entity(&self, transaction: &Transaction) -> Option<EntityKey> {
-        let mut fields = self.inner.options.partition_key.iter();
-        let (field, id) = fields.find_map(|field| Some((field, transaction.text(*field)?)))?;
-        Some(EntityKey::new(field.slot() as u64, id))
-    }
-
-    fn assemble(&self, request: &Request, release: &Release, verdict: Verdict, evaluation: &Evaluation) -> Decision {
-        let Verdict { decided, rules, explained } = verdict;
-        let mut reasons = decided.reasons;
-        let mut explanation_omitted = None;
-        match explained {
-            Explained::NotDue => {}
-            Explained::Omitted(why) => explanation_omitted = Some(why),
-            Explained::Contributions(contributions) => append_contributions(&mut reasons, &contributions, |feature| {
-                let feature = &release.schema.features()[feature];
-                (&feature.code, &feature.description)
-            }),
-        }
-        let total = Moment::now().micros_since(request.started);
-        Decision {
-            id: DecisionId(evaluation.payload_hash),
-            transaction_id: request.transaction.id().into(),
-            outcome: decided.outcome,
-            score: evaluation.score.ok(),
-            risk_score: decided.risk_score,
-            reasons,
-            rules,
-            explanation_omitted,
-            release: Arc::clone(&release.facts),
-            source: decided.source,
-            degraded: degraded(request, evaluation),
-            latency: Latency { total, ..evaluation.latency },
-            trace_id: request.trace_id,
-            evaluated_at: self.inner.parts.clock.now(),
-        }
     }
 }
 
@@ -456,33 +347,6 @@ fn answer_again(recalled: Recalled, payload_hash: u128) -> Answer {
 /// Picks the model's inputs out of the feature vector.
 pub(super) fn model_row(release: &Release, features: &FeatureVector) -> SmallVec<[f64; 64]> {
     release.schema.inputs().iter().map(|&place| features.values()[place]).collect()
-}
-
-/// Pairs the active rules with their verdicts; shadow rules are evaluated for their counts only.
-fn active_rules<'a>(release: &'a Release, verdicts: &[RuleVerdict]) -> SmallVec<[(&'a Rule, RuleVerdict); 24]> {
-    let evaluated = release.rules.evaluated();
-    let mut active = SmallVec::new();
-    for (place, (rule, verdict)) in evaluated.zip(verdicts).enumerate() {
-        release.rule_counters.count(place, *verdict);
-        if rule.mode == Mode::Active {
-            active.push((rule, *verdict));
-        }
-    }
-    active
-}
-
-fn degraded(request: &Request, evaluation: &Evaluation) -> SmallVec<[DegradedReason; 2]> {
-    let mut reasons = SmallVec::new();
-    if let Err(reason) = evaluation.score {
-        reasons.push(reason);
-    }
-    if evaluation.features.capped {
-        reasons.push(DegradedReason::FeaturesCapped);
-    }
-    if request.transaction.base_amount().is_none() {
-        reasons.push(DegradedReason::RateMissing);
-    }
-    reasons
 }
 
 fn degraded_by(failure: &ModelFailure) -> DegradedReason {

@@ -9,16 +9,8 @@ use super::metrics::{Builder, metrics};
 use crate::runtime::entities::LabelOutcome;
 
 /// What may become of a record of the stream.
-pub const RECORD_RESULTS: [&str; 8] = [
-    "decided",
-    "confirmed",
-    "late",
-    "duplicate",
-    "dead",
-    "label_applied",
-    "label_pending",
-    "label_unchanged",
-];
+pub const RECORD_RESULTS: [&str; 8] =
+    ["decided", "confirmed", "late", "duplicate", "dead", "label_applied", "label_pending", "label_unchanged"];
 /// What may become of a partition's state.
 pub const RESTORE_RESULTS: [&str; 2] = ["restored", "lost"];
 /// What may become of a decision that the outbox sends.
@@ -186,6 +178,18 @@ impl BrokerAway<'_> {
     }
 }
 
+/// The broker does not check transactions of older clients against its own state.
+pub struct BrokerUnverified;
+
+impl BrokerUnverified {
+    /// Logs it.
+    pub fn emit(&self) {
+        warn!(
+            "the broker is older than 3.6: it does not verify transactions on its side (KIP-890); 4.0 or later is advised"
+        );
+    }
+}
+
 /// Some entities are whole on one instance only.
 pub struct InexactKinds<'a> {
     /// The field that the stream is keyed by.
@@ -201,7 +205,8 @@ impl InexactKinds<'_> {
         info!(
             key,
             kinds,
-            "with several instances, features of these entities see only the transactions of an instance's own partitions;              features of entities with the key are exact on any number"
+            "with several instances, features of these entities see only the transactions of an instance's own partitions; \
+             features of entities with the key are exact on any number"
         );
     }
 }
@@ -275,7 +280,11 @@ impl StateLost<'_> {
     /// Counts and logs it: an alarm.
     pub fn emit(&self) {
         metrics().desk.restores[1].inc();
-        error!(partition = self.partition, reason = self.reason, "going on without state, as configured: windows begin anew");
+        error!(
+            partition = self.partition,
+            reason = self.reason,
+            "going on without state, as configured: windows begin anew"
+        );
     }
 }
 

@@ -6,18 +6,19 @@ use super::{LaneThread, Stream, reach};
 use crate::config::Settings;
 use crate::edge::http::Service;
 use crate::edge::kafka::changelog::changelog;
+use crate::edge::kafka::client;
 use crate::edge::kafka::desk::{
     Desk, IntakeOptions, Locals, Options as DeskOptions, Parts, RateOptions, RestoreOptions, ScribeOptions,
 };
-use crate::edge::kafka::lane::{self, Options as LaneOptions, Status};
+use crate::edge::kafka::lane::cluster::{Cluster, Topics};
+use crate::edge::kafka::lane::{self, Options as LaneOptions, Sink, Status};
 use crate::edge::kafka::options::Options;
-use crate::edge::kafka::client;
 use crate::edge::wire::{Contract, Mapping};
 use crate::runtime::clock::Clock;
 use crate::runtime::scorer::Scorer;
 use crate::runtime::stream::{Ownership, StateSink, TimeBounds};
 use crate::scoring::feature::Schema;
-use crate::tasks::{self, Shutdown};
+use crate::tasks::{self, Shutdown, crash};
 
 /// How long a batch waits for the other door to settle an id, and for the model.
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(1);
@@ -52,22 +53,18 @@ impl Plant {
         Desk::new(parts, self.desk.clone(), reader)
     }
 
-    fn cluster(&self, lane: usize) -> lane::Cluster {
-        let topics = &self.options.topics;
-        let topics = lane::Topics {
-            transactions: topics.transactions.clone(),
-            labels: topics.labels.clone(),
-            sinks: [
-                topics.scores.clone(),
-                topics.alerts.clone(),
-                topics.features.clone(),
-                topics.dead.clone(),
-                topics.late.clone(),
-                topics.state.clone(),
-            ],
-        };
-        let (consumer, producer) = (client::consumer(&self.options, lane), client::producer(&self.options, lane));
-        lane::Cluster::new(lane, topics, consumer, producer)
+    fn cluster(&self, lane: usize) -> Cluster {
+        let names = &self.options.topics;
+        let sinks = Sink::ALL.map(|sink| match sink {
+            Sink::Scores => names.scores.clone(),
+            Sink::Alerts => names.alerts.clone(),
+            Sink::Features => names.features.clone(),
+            Sink::Dead => names.dead.clone(),
+            Sink::Late => names.late.clone(),
+            Sink::State => names.state.clone(),
+        });
+        let topics = Topics { transactions: names.transactions.clone(), labels: names.labels.clone(), sinks };
+        Cluster::new(lane, topics, client::consumer(&self.options, lane), client::producer(&self.options, lane))
     }
 
     fn lane(&self, lane: usize) -> LaneOptions {
@@ -114,6 +111,7 @@ impl Lanes {
         for (lane, status) in statuses.iter().enumerate() {
             let (plant, status, shutdown) = (Arc::clone(&plant), Arc::clone(status), shutdown.clone());
             threads.push(tasks::thread(&format!("fraudd-lane-{lane}"), move || {
+                crash::point("before-first-poll");
                 let make = || (plant.lane(lane), plant.cluster(lane), plant.desk(lane));
                 lane::run(make, &status, &shutdown);
             })?);
@@ -142,13 +140,11 @@ impl Lanes {
 
 fn mapping(stream: &Stream, service: &Service) -> anyhow::Result<Option<Mapping>> {
     let Some(name) = &stream.options.mapping else { return Ok(None) };
-    match service.mappings.get(name) {
-        Some(mapping) => Ok(Some(mapping.clone())),
-        None => {
-            let names: Vec<&str> = service.mappings.names().collect();
-            anyhow::bail!("kafka.mapping = {name:?} is not in files.mapping, which has: {}", names.join(", "))
-        }
-    }
+    let Some(mapping) = service.mappings.get(name) else {
+        let names: Vec<&str> = service.mappings.names().collect();
+        anyhow::bail!("kafka.mapping = {name:?} is not in files.mapping, which has: {}", names.join(", "))
+    };
+    Ok(Some(mapping.clone()))
 }
 
 fn desk_options(
@@ -173,7 +169,9 @@ fn desk_options(
         },
         rate: RateOptions {
             share_max: options.dead.share_max,
-            window: crate::domain::Span::from_micros(i64::try_from(options.dead.window.as_micros()).unwrap_or(i64::MAX)),
+            window: crate::domain::Span::from_micros(
+                i64::try_from(options.dead.window.as_micros()).unwrap_or(i64::MAX),
+            ),
             count_min: options.dead.len_min.into(),
         },
         restore: RestoreOptions {

@@ -188,6 +188,7 @@ fn scoring(service: &Service, intake: Intake, terms: Terms<'_>) -> Scoring {
         started: Moment::now(),
         deadline: terms.arrived.after(terms.budget),
         explain: terms.explain,
+        effort: service.effort(),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::domain::Timestamp;
 use crate::edge::kafka::outbox::Outbox;
 use crate::edge::wire::{Contract, DecisionWriter, Mappings};
 use crate::runtime::clock::Clock;
-use crate::runtime::scorer::Scorer;
+use crate::runtime::scorer::{Effort, Scorer};
 use crate::runtime::store::ListsFile;
 use crate::telemetry::events::ReadinessChanged;
 
@@ -35,6 +35,8 @@ pub struct Limits {
     pub deadline: Duration,
     /// The most requests at once; one more is told to come back.
     pub concurrency_max: usize,
+    /// When more than this share of them is taken, in percent, new decisions are made by rules alone.
+    pub rules_only_above_percent: usize,
 }
 
 impl Default for Limits {
@@ -47,6 +49,7 @@ impl Default for Limits {
             batch_len_max: crate::edge::wire::batch::TRANSACTIONS_MAX,
             deadline: Duration::from_millis(100),
             concurrency_max: 1_024,
+            rules_only_above_percent: 75,
         }
     }
 }
@@ -170,5 +173,15 @@ impl Service {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Tells how much may be done for a new decision: rules answer first, and only then is anyone sent away.
+    #[must_use]
+    pub fn effort(&self) -> Effort {
+        let Limits { concurrency_max, rules_only_above_percent, .. } = self.limits;
+        let taken = concurrency_max.saturating_sub(self.permits.available_permits());
+        // Rounded up: a request is never crowded by itself.
+        let above = concurrency_max.saturating_mul(rules_only_above_percent).div_ceil(100);
+        if taken > above { Effort::RulesOnly } else { Effort::Whole }
     }
 }

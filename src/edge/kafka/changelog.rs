@@ -18,25 +18,25 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 pub fn changelog(client: ClientConfig, topic: String) -> Changelog {
     Box::new(move |partition| {
         let consumer: BaseConsumer = client.create().map_err(|error: KafkaError| error.to_string())?;
-        Ok(Box::new(Partition { consumer, topic: topic.clone(), partition }))
+        Ok(Box::new(Partition { consumer, topic: topic.clone(), number: partition }))
     })
 }
 
 struct Partition {
     consumer: BaseConsumer,
     topic: String,
-    partition: i32,
+    number: i32,
 }
 
 impl Reader for Partition {
     fn bounds(&mut self) -> Result<(i64, i64), String> {
-        let ends = self.consumer.fetch_watermarks(&self.topic, self.partition, ASK_TIMEOUT);
+        let ends = self.consumer.fetch_watermarks(&self.topic, self.number, ASK_TIMEOUT);
         ends.map_err(|error| error.to_string())
     }
 
     fn seek(&mut self, offset: i64) -> Result<(), String> {
         let mut places = TopicPartitionList::new();
-        let place = places.add_partition_offset(&self.topic, self.partition, Offset::Offset(offset));
+        let place = places.add_partition_offset(&self.topic, self.number, Offset::Offset(offset));
         place.and_then(|()| self.consumer.assign(&places)).map_err(|error| error.to_string())
     }
 
@@ -44,14 +44,13 @@ impl Reader for Partition {
         let until = Moment::now().after(wait);
         while !until.has_passed() {
             match self.consumer.poll(until.remaining()) {
-                None => return Ok(None),
                 Some(Ok(record)) => {
                     // A record without a payload is none of ours; retention, not a tombstone, ends ours.
                     if let Some(payload) = record.payload() {
                         return Ok(Some(payload.to_vec()));
                     }
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(None),
+                None | Some(Err(KafkaError::PartitionEOF(_))) => return Ok(None),
                 Some(Err(error)) if is_passing(&error) => {}
                 Some(Err(error)) => return Err(error.to_string()),
             }

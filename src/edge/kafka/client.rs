@@ -9,7 +9,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use super::options::{Options, Security};
 use crate::runtime::stream::Partitioner;
 
-/// How long a broker may take to answer a request.
+/// How long a request may wait for its answer.
 const SOCKET_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// Configures the consumer of a lane: a static member of the group that reads committed records only.
@@ -41,7 +41,7 @@ pub fn producer(options: &Options, lane: usize) -> ClientConfig {
         // Stable: a restart fences its own past and ends its open transaction at once.
         .set("transactional.id", options.transactional_id(lane))
         .set("transaction.timeout.ms", millis(options.timeouts.transaction))
-        // A request may not outlive its transaction: librdkafka refuses a client for which it could.
+        // librdkafka insists: a request may not outlive the transaction it is of.
         .set("socket.timeout.ms", millis(options.timeouts.transaction.min(SOCKET_TIMEOUT)))
         // Must end before its transaction does.
         .set("message.timeout.ms", millis(options.timeouts.message));
@@ -172,7 +172,7 @@ fn sender(options: &Options, name: &str) -> ClientConfig {
 
 /// Puts the user's own keys over ours; those that may not change were refused before.
 fn finish(mut config: ClientConfig, options: &Options) -> ClientConfig {
-    for (key, value) in (&options.client).into_iter().filter(|(key, _)| refused(key).is_none()) {
+    for (key, value) in options.client.iter().filter(|(key, _)| refused(key).is_none()) {
         config.set(key, value);
     }
     config

@@ -200,7 +200,8 @@ fn release(root: &Value) -> Result<ReleaseFacts, String> {
 mod tests {
     use super::*;
     use crate::domain::decision::samples;
-    use crate::domain::{Currency, Draft, RateTable, TextField};
+    use crate::domain::transaction::samples::transaction_at;
+    use crate::domain::{Currency, RateTable, TextField};
     use crate::scoring::decide::policy::StandinLoad;
 
     fn contract() -> Contract {
@@ -208,19 +209,15 @@ mod tests {
     }
 
     fn record() -> Record {
-        let mut draft = Draft::new();
-        draft.id("t-1");
-        draft.occurred_at_text("2026-03-01T10:00:00.25Z");
-        draft.amount(1_250);
-        draft.currency("EUR");
-        draft.text(TextField::CustomerId, "c-1");
-        draft.text(TextField::CardBin, "411111");
-        draft.text(TextField::Channel, "pos");
-        draft.latitude(48.85);
-        draft.longitude(2.35);
-        draft.attribute("tier", Attribute::Text("gold".into()));
-        draft.attribute("visits", Attribute::Int(3));
-        let transaction = draft.finish(&RateTable::identity(Currency::EUR)).expect("valid");
+        let transaction = transaction_at("t-1", "2026-03-01T10:00:00.25Z", 1_250, |draft| {
+            draft.text(TextField::CustomerId, "c-1");
+            draft.text(TextField::CardBin, "411111");
+            draft.text(TextField::Channel, "pos");
+            draft.latitude(48.85);
+            draft.longitude(2.35);
+            draft.attribute("tier", Attribute::Text("gold".into()));
+            draft.attribute("visits", Attribute::Int(3));
+        });
         let mut features = FeatureVector::with_capacity(3);
         features.push(Some(0.1 + 0.2), 0.0);
         features.push(None, f64::NAN);

@@ -14,8 +14,8 @@ use super::{Door, Entry, Error, Ledger, OnDisk, Origin, Page, Recalled, Record};
 use crate::domain::Transaction;
 use crate::runtime::store::{Group, Message, id_hash, id_key, put_confirmed, put_record, put_transaction};
 use crate::runtime::stream::changelog::BlobWriter;
-use crate::runtime::stream::group::StreamGroup;
-use crate::telemetry::events::{StoreLost, StoreReadFailed};
+use crate::runtime::stream::group::{HeldLabel, StreamGroup};
+use crate::telemetry::events::{StoreLost, StoreReadFailed, UnpublishedLost};
 
 /// What claiming an id found.
 pub(super) enum Claim {
@@ -155,10 +155,10 @@ impl Ledger {
                     Ok(Some(Recalled::Decided(record))) if record.payload_hash == payload_hash => {
                         self.published_or_not(record)
                     }
-                    Ok(Some(recalled)) if recalled.is_of(key) => match recalled.payload_hash() == payload_hash {
-                        true => StreamClaim::Published,
-                        false => StreamClaim::Conflict,
-                    },
+                    Ok(Some(recalled)) if recalled.is_of(key) => {
+                        let is_same = recalled.payload_hash() == payload_hash;
+                        if is_same { StreamClaim::Published } else { StreamClaim::Conflict }
+                    }
                     // Retention let it go meanwhile, or it was another id with the same hash.
                     Ok(_) => {
                         not_at = Some(at);
@@ -195,7 +195,7 @@ impl Ledger {
         for held in held {
             self.keep_held(held, &mut message);
         }
-        message.events.extend(labels.into_iter().map(super::super::stream::HeldLabel::into_payload));
+        message.events.extend(labels.into_iter().map(HeldLabel::into_payload));
         self.hand_over(message);
     }
 
@@ -290,20 +290,24 @@ impl Ledger {
         let mut page = Page { records: Vec::new(), next: cursor };
         for (cursor, hash) in found.unwrap_or_default() {
             let cached = self.feed.lock().at(cursor);
-            let record = match cached {
-                Some(record) => Some(record),
-                None => {
-                    let place = self.shard_of(hash).lock().places.get(hash);
-                    match place {
-                        Some(place) => self.recall(OnDisk(place)).await?.and_then(Recalled::decided),
-                        None => None,
-                    }
-                }
-            };
+            let record = if cached.is_some() { cached } else { self.recall_decision(hash).await? };
             page.next = cursor;
+            if record.is_none() && self.forget_owed(hash) {
+                UnpublishedLost { count: 1 }.emit();
+            }
             page.records.extend(record);
         }
         Ok(page)
+    }
+
+    fn forget_owed(&self, hash: u64) -> bool {
+        self.unpublished.get().is_some_and(|unpublished| unpublished.lock().forget(hash))
+    }
+
+    async fn recall_decision(&self, hash: u64) -> Result<Option<Arc<Record>>, Error> {
+        let place = self.shard_of(hash).lock().places.get(hash);
+        let Some(place) = place else { return Ok(None) };
+        Ok(self.recall(OnDisk(place)).await?.and_then(Recalled::decided))
     }
 
     /// Returns how many decisions of the REST door the stream has not published.

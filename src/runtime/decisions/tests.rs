@@ -3,20 +3,16 @@
 use smallvec::smallvec;
 
 use super::*;
+use crate::domain::transaction::samples::transaction;
 use crate::domain::{
-    Currency, Decision, DecisionId, DecisionSource, Draft, FeatureVector, Latency, RateTable, Reason, ReasonSource,
-    ReleaseFacts, Thresholds, Timestamp, TraceId,
+    Decision, DecisionId, DecisionSource, FeatureVector, Latency, Reason, ReasonSource, ReleaseFacts, Thresholds,
+    Timestamp, TraceId,
 };
 use crate::runtime::clock::Moment;
 use crate::scoring::decide::policy::StandinLoad;
 
 fn record(id: &str, payload_hash: u128, outcome: Outcome, received_at: Timestamp) -> Record {
-    let mut draft = Draft::new();
-    draft.id(id);
-    draft.occurred_at(received_at);
-    draft.amount(1);
-    draft.currency("EUR");
-    let transaction = draft.finish(&RateTable::identity(Currency::parse("EUR").expect("EUR"))).expect("valid");
+    let transaction = transaction(id, received_at, 1, |_| {});
     let reason = Reason {
         code: "X".into(),
         description: "x".into(),

@@ -5,8 +5,8 @@
 //! label         index: where?        ─>  each entity: lock, mark the row, unlock
 //! ```
 //! Features are read and the event is inserted in **one** visit under the entity's lock, so of two
-//! transactions of an entity one always sees the other: whichever came first. No two locks are ever
-//! held at once. An event counts once by its transaction id (`FE-2`), and nothing later than it is
+//! transactions of an entity one always sees the other: whichever came first. No two entities are ever
+//! locked at once. Beside a stream some entities live with their partition and go with it: `partitions.rs`. An event counts once by its transaction id (`FE-2`), and nothing later than it is
 //! seen (`FE-1`). State is a function of the events in it; it serves every resident schema.
 //!
 //! Memory: 8 bytes x (2 + columns) an event and entity, some 100 bytes an entity and a transaction;

@@ -12,7 +12,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::explained::{Due, Explained};
-use super::{Evaluation, Release, Request, Scorer, Weighed, degraded_by, model_row};
+use super::weigh::Weighed;
+use super::{Evaluation, Release, Request, Scorer, degraded_by, model_row};
 use crate::domain::{DegradedReason, Label, Latency, Score, Transaction};
 use crate::runtime::block;
 use crate::runtime::clock::Moment;

@@ -3,7 +3,7 @@
 //! ```text
 //! append(group) ─> one write at the known end ─┬ ok: index grows, bytes kept until they are synced
 //!                                              └ error: cut back to the last whole frame, the group is not in
-//! sync fails ─> a new segment, everything not yet synced written again, the old file cut
+//! sync fails ─> everything not yet synced into a file beside, that one synced, then given its name, the old file cut
 //! ```
 //! After a failed sync the page cache may have dropped what it could not write and call itself clean; a
 //! second sync that succeeds proves nothing (Rebello and others, "Can Applications Recover from fsync
@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -29,8 +30,23 @@ const UNSYNCED_BYTES_MAX: u64 = 64 << 20;
 /// A segment that is full is closed when this little waits for a sync, so that closing it is quick.
 const ROLL_UNSYNCED_MAX: u64 = 256 << 10;
 
-/// How a file is synced; tests give one that fails.
+/// How a file is synced.
 pub(super) type Sync = fn(&File) -> io::Result<()>;
+/// How bytes are written at a place of a file, all of them.
+pub(super) type Write = fn(&File, &[u8], u64) -> io::Result<()>;
+
+/// How files are written and synced; tests give ways that fail.
+#[derive(Clone, Copy)]
+pub(super) struct Disk {
+    pub(super) write: Write,
+    pub(super) sync: Sync,
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self { write: |file, bytes, at| file.write_all_at(bytes, at), sync: File::sync_data }
+    }
+}
 
 /// How far the file being written to is synced: the writer writes, the keeper syncs.
 #[derive(Debug, Default)]
@@ -79,6 +95,14 @@ struct Active {
     unsynced: VecDeque<Unsynced>,
 }
 
+/// A file beside the segments that is to take the place of what was not synced.
+struct Beside {
+    file: File,
+    reader: File,
+    index: Index,
+    unsynced: VecDeque<Unsynced>,
+}
+
 /// Appends to a log. Owned by the writer.
 pub(super) struct Appender {
     pub(super) log: Arc<Log>,
@@ -88,7 +112,7 @@ pub(super) struct Appender {
     /// Segments that are full, for the keeper to seal.
     pub(super) full: Arc<Mutex<VecDeque<Arc<Segment>>>>,
     segment_len_max: u64,
-    sync: Sync,
+    disk: Disk,
     clock: Clock,
     /// What new segments say of themselves.
     version: u16,
@@ -103,7 +127,7 @@ pub(super) struct Placed {
 }
 
 impl Appender {
-    pub(super) fn new(log: Arc<Log>, segment_len_max: u64, sync: Sync, clock: Clock) -> Self {
+    pub(super) fn new(log: Arc<Log>, segment_len_max: u64, disk: Disk, clock: Clock) -> Self {
         let next = log.next();
         let (progress, full) = (Arc::default(), Arc::default());
         Self {
@@ -113,7 +137,7 @@ impl Appender {
             next,
             full,
             segment_len_max,
-            sync,
+            disk,
             clock,
             version: FORMAT_VERSION_MIN,
             has_begun: false,
@@ -154,7 +178,7 @@ impl Appender {
             }
         }
         if self.active.is_none() {
-            self.begin(self.next)?;
+            self.begin()?;
         }
         Ok(())
     }
@@ -175,7 +199,7 @@ impl Appender {
             frame::put(&mut frames, active.segment.header.salt, sequence, payload);
         }
         let started = Moment::now();
-        if let Err(error) = active.file.write_all_at(&frames, active.len) {
+        if let Err(error) = (self.disk.write)(&active.file, &frames, active.len) {
             // What got through is no group: it must not be read as one.
             let is_mended = active.file.set_len(active.len).is_ok();
             if !is_mended && let Some(left) = self.active.take() {
@@ -195,7 +219,7 @@ impl Appender {
 
     /// Syncs everything written, here and now.
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        sync_behind(&self.progress, self.sync);
+        sync_behind(&self.progress, self.disk.sync);
         match self.progress.lock().failed.take() {
             Some(error) => Err(error),
             None => Ok(()),
@@ -217,40 +241,71 @@ impl Appender {
         self.progress.lock().failed.is_none()
     }
 
-    /// Writes all that was not synced into a new segment. `moved` hears of every frame that was.
+    /// Writes all that was not synced into a new segment. Until that one is synced and has its name, the old
+    /// file stays as it is. `moved` hears of every frame that has a new place.
     pub(super) fn write_anew(&mut self, moved: &mut dyn FnMut(&[u8], Place)) -> io::Result<()> {
-        let Some(old) = self.active.take() else { return Ok(()) };
+        let Some(old) = &self.active else { return Ok(()) };
         let first = old.unsynced.front().map_or(self.next, |group| first_sequence(&old.segment, &group.frames));
         let keep_end = old.unsynced.front().map_or(old.len, |group| group.end - group.frames.len() as u64);
-        let (segment, unsynced) = (Arc::clone(&old.segment), &old.unsynced);
-        let groups: Vec<Vec<&[u8]>> =
-            unsynced.iter().map(|group| payloads(&group.frames, segment.header.salt)).collect();
-        let next = self.next;
-        self.next = first;
-        let written = self.begin(first).and_then(|()| {
-            for group in &groups {
-                for (payload, placed) in group.iter().zip(self.append(group)?) {
-                    moved(payload, placed.place);
-                }
-            }
-            Ok(())
-        });
-        if let Err(error) = written {
-            // As before, but for the file that was begun: the next attempt starts from the same bytes.
-            self.abandon();
-            self.next = next;
-            self.active = Some(old);
-            return Err(error);
+        let header = self.header(first);
+        let path = segment::path_of(&self.log.directory, first);
+        let beside = segment::beside_path(&path);
+        let put = self.put_beside(&beside, &header, old);
+        let beside = put.and_then(|put| std::fs::rename(&beside, &path).map(|()| put)).inspect_err(|_| {
+            let _ = std::fs::remove_file(&beside);
+        })?;
+        // It counts from here on; a name that may be lost with the machine is told as a sync that failed.
+        let named = segment::sync_directory(&path);
+        let Beside { file, reader, index, unsynced } = beside;
+        let offsets: Vec<u32> = index.entries.iter().map(|entry| entry.offset).collect();
+        let len = index.end;
+        let fresh = self.log.add(|ordinal| Arc::new(Segment::new(ordinal, header, path, reader, index)));
+        let payloads = unsynced.iter().flat_map(|group| payloads(&group.frames, header.salt));
+        for (payload, offset) in payloads.zip(offsets) {
+            moved(payload, Place { segment: fresh.ordinal, offset });
         }
-        segment.grow(|index| index.end_before(first));
-        // Best effort: a later segment with the same sequences supersedes what stays.
-        let _ = old.file.set_len(keep_end);
-        if segment.next() == segment.header.first {
-            self.log.remove(segment.ordinal);
-        } else {
-            self.full.lock().push_back(segment);
+        let file = Arc::new(file);
+        *self.progress.lock() = Progress {
+            file: Some(Arc::clone(&file)),
+            ordinal: fresh.ordinal,
+            written: len,
+            synced: if named.is_ok() { len } else { 0 },
+            failed: named.err(),
+        };
+        if let Some(old) = self.active.replace(Active { segment: fresh, file, len, unsynced }) {
+            self.leave(&old, first, keep_end);
         }
         Ok(())
+    }
+
+    /// Writes the frames that were not synced into a file of another name, and syncs it.
+    fn put_beside(&self, path: &Path, header: &Header, old: &Active) -> io::Result<Beside> {
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+        (self.disk.write)(&file, &header.encode(), 0)?;
+        let (mut index, mut unsynced) = (Index::new(header.first), VecDeque::new());
+        for group in &old.unsynced {
+            let (at, mut frames) = (index.end, Vec::with_capacity(group.frames.len()));
+            for payload in payloads(&group.frames, old.segment.header.salt) {
+                frame::put(&mut frames, header.salt, index.next(), payload);
+                index.add(payload, payload.len() + frame::HEAD_LEN);
+            }
+            (self.disk.write)(&file, &frames, at)?;
+            unsynced.push_back(Unsynced { end: index.end, frames });
+        }
+        (self.disk.sync)(&file)?;
+        Ok(Beside { reader: File::open(path)?, file, index, unsynced })
+    }
+
+    /// Leaves a segment whose frames from `first` on are in a newer one.
+    fn leave(&self, old: &Active, first: u64, keep_end: u64) {
+        old.segment.grow(|index| index.end_before(first));
+        if first == old.segment.header.first {
+            // The new file has its name: nothing of it is to be found any more, and whoever reads it may go on.
+            return self.log.remove(old.segment.ordinal);
+        }
+        // Best effort: a later segment with the same sequences supersedes what stays.
+        let _ = old.file.set_len(keep_end);
+        self.full.lock().push_back(Arc::clone(&old.segment));
     }
 
     /// Syncs and closes the current segment; the keeper seals it.
@@ -263,15 +318,20 @@ impl Appender {
         Ok(())
     }
 
-    fn begin(&mut self, first: u64) -> io::Result<()> {
-        let path = segment::path_of(&self.log.directory, first);
+    fn header(&self, first: u64) -> Header {
         let created = self.clock.now().micros();
         let salt = xxhash_rust::xxh3::xxh3_64_with_seed(&first.to_le_bytes(), created.cast_unsigned());
-        let header = Header { version: self.version, kind: self.log.kind, first, salt, created, after_gap: false };
+        Header { version: self.version, kind: self.log.kind, first, salt, created, after_gap: false }
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        let first = self.next;
+        let path = segment::path_of(&self.log.directory, first);
+        let header = self.header(first);
         // A file of this name holds no frame that counts: its first one is the one written now.
         let _ = std::fs::remove_file(&path);
         let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-        let made = file.write_all_at(&header.encode(), 0).and_then(|()| segment::sync_directory(&path));
+        let made = (self.disk.write)(&file, &header.encode(), 0).and_then(|()| segment::sync_directory(&path));
         let reader = made.and_then(|()| File::open(&path)).inspect_err(|_| {
             let _ = std::fs::remove_file(&path);
         })?;
@@ -284,13 +344,6 @@ impl Appender {
         self.active = Some(Active { segment, file, len: written, unsynced: VecDeque::new() });
         self.has_begun = true;
         Ok(())
-    }
-
-    fn abandon(&mut self) {
-        if let Some(begun) = self.active.take() {
-            self.log.remove(begun.segment.ordinal);
-            let _ = std::fs::remove_file(&begun.segment.path);
-        }
     }
 
     fn drop_synced(&mut self) {
@@ -322,5 +375,139 @@ fn first_sequence(segment: &Segment, frames: &[u8]) -> u64 {
     match frame::at(frames, 0, segment.header.salt) {
         Found::Whole(frame) => frame.sequence,
         Found::End | Found::Damaged => segment.next(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::super::samples::transaction;
+    use super::super::{Kind, put_transaction};
+    use super::*;
+    use crate::domain::Timestamp;
+
+    const GROUPS: usize = 3;
+    const GROUP_LEN: usize = 4;
+
+    thread_local! {
+        /// Calls of the disk until one fails; `None`: none does.
+        static FAILS_AFTER: Cell<Option<u32>> = const { Cell::new(None) };
+        /// A log, and copies of it as a crash at each call of the disk would have left it.
+        static CRASHES: RefCell<Option<(PathBuf, Vec<tempfile::TempDir>)>> = const { RefCell::new(None) };
+    }
+
+    /// What happens before each call: a crash is thought of, and the planned one fails.
+    fn touch() -> io::Result<()> {
+        CRASHES.with_borrow_mut(|crashes| {
+            if let Some((log, copies)) = crashes {
+                copies.push(copy(log));
+            }
+        });
+        match FAILS_AFTER.get() {
+            Some(0) => Err(io::Error::other("as planned")),
+            left => {
+                FAILS_AFTER.set(left.map(|left| left - 1));
+                Ok(())
+            }
+        }
+    }
+
+    fn copy(log: &Path) -> tempfile::TempDir {
+        let copy = tempfile::tempdir().expect("a directory");
+        for entry in fs::read_dir(log).expect("a directory") {
+            let from = entry.expect("an entry").path();
+            fs::copy(&from, copy.path().join(from.file_name().expect("a name"))).expect("copied");
+        }
+        copy
+    }
+
+    const DISK: Disk =
+        Disk { write: |file, bytes, at| touch().and_then(|()| file.write_all_at(bytes, at)), sync: |_| touch() };
+
+    fn group(number: usize) -> Vec<Vec<u8>> {
+        let payload = |place| {
+            let mut payload = Vec::new();
+            put_transaction(&mut payload, &transaction(&format!("t-{number}-{place}"), Timestamp::from_seconds(7)));
+            payload
+        };
+        (0..GROUP_LEN).map(payload).collect()
+    }
+
+    /// Every payload of a log as a start finds it.
+    fn payloads_of(directory: &Path) -> Vec<Vec<u8>> {
+        let (log, recovered) = Log::open(directory, Kind::Events, &mut |_, _| {}).expect("a log");
+        assert_eq!(recovered.cut_bytes, 0);
+        let mut found = Vec::new();
+        for segment in log.segments() {
+            for entry in segment.entries().expect("readable").entries {
+                found.push(segment.read(entry.offset).expect("a frame").1);
+            }
+        }
+        found
+    }
+
+    /// A log of three groups, `synced` of them synced, the last sync failed.
+    fn failed(directory: &Path, synced: usize) -> (Appender, Vec<Vec<u8>>) {
+        let (log, _) = Log::open(directory, Kind::Events, &mut |_, _| {}).expect("a log");
+        let mut appender = Appender::new(Arc::new(log), 1 << 20, DISK, Clock::system());
+        let mut all = Vec::new();
+        for number in 0..GROUPS {
+            appender.make_room().expect("room");
+            let group = group(number);
+            appender.append(&group.iter().map(Vec::as_slice).collect::<Vec<_>>()).expect("written");
+            all.extend(group);
+            if number + 1 == synced {
+                appender.sync().expect("synced");
+            }
+        }
+        appender.make_room().expect("room");
+        appender.fail_sync(io::Error::other("as planned"));
+        (appender, all)
+    }
+
+    #[test]
+    fn a_crash_at_any_moment_of_writing_anew_loses_nothing() {
+        for synced in 0..GROUPS {
+            let directory = tempfile::tempdir().expect("a directory");
+            let (mut appender, all) = failed(directory.path(), synced);
+            CRASHES.set(Some((directory.path().into(), Vec::new())));
+            let mut moved = Vec::new();
+            appender.write_anew(&mut |payload, place| moved.push((payload.to_vec(), place))).expect("written anew");
+            let (_, copies) = CRASHES.take().expect("copies");
+            assert!(copies.len() >= GROUPS - synced + 2, "header, groups, sync");
+            for copy in &copies {
+                assert!(payloads_of(copy.path()) == all, "{synced} groups synced");
+            }
+            assert!(moved.iter().map(|(payload, _)| payload).eq(&all[synced * GROUP_LEN..]));
+            for (payload, place) in &moved {
+                let segment = appender.log.get(place.segment).expect("a segment");
+                assert_eq!(&segment.read(place.offset).expect("a frame").1, payload);
+            }
+            drop(appender);
+            assert!(payloads_of(directory.path()) == all, "{synced} groups synced");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_fails_while_writing_anew_leaves_the_old_file_and_another_try_mends() {
+        for (synced, calls) in [(0, 0), (0, 2), (0, 4), (1, 1), (2, 2)] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let (mut appender, mut all) = failed(directory.path(), synced);
+            FAILS_AFTER.set(Some(calls));
+            appender.write_anew(&mut |_, _| panic!("nothing has moved")).expect_err("as planned");
+            FAILS_AFTER.set(None);
+            assert!(payloads_of(copy(directory.path()).path()) == all, "{synced} synced, {calls} calls");
+            // What comes before the next try goes behind what is there.
+            let group = group(GROUPS);
+            appender.append(&group.iter().map(Vec::as_slice).collect::<Vec<_>>()).expect("written");
+            all.extend(group);
+            appender.write_anew(&mut |_, _| {}).expect("written anew");
+            appender.close().expect("synced");
+            drop(appender);
+            assert!(payloads_of(directory.path()) == all, "{synced} synced, {calls} calls");
+        }
     }
 }

@@ -139,6 +139,21 @@ impl Segment {
         Error::Damaged(Damage { path: self.path.clone(), offset: offset.into(), before: 0, after: 0 })
     }
 
+    /// Reads the whole file, by its handle: its name may be that of what was written anew by now.
+    pub(super) fn bytes(&self) -> Result<Vec<u8>, Error> {
+        let failed = || Error::io("read", &self.path);
+        let len = self.file.metadata().map_err(failed())?.len();
+        let (mut bytes, mut read) = (vec![0; usize::try_from(len).unwrap_or(usize::MAX)], 0);
+        while read < bytes.len() {
+            match self.file.read_at(&mut bytes[read..], read as u64).map_err(failed())? {
+                // Cut meanwhile: what is gone is in a later segment.
+                0 => bytes.truncate(read),
+                more => read += more,
+            }
+        }
+        Ok(bytes)
+    }
+
     fn release(&self, key: u64) -> Option<Arc<ReleaseFacts>> {
         if let Some(known) = self.releases.lock().get(&key) {
             return Some(Arc::clone(known));
@@ -179,6 +194,7 @@ impl Log {
         visit: &mut dyn FnMut(&Arc<Segment>, &Index),
     ) -> Result<(Self, Recovered), Error> {
         fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
+        segment::clear_beside(directory).map_err(Error::io("clear", directory))?;
         let mut paths = segment::list(directory).map_err(Error::io("list", directory))?;
         let mut recovered = Recovered::default();
         while paths.last().is_some_and(|newest| is_stillborn(newest)) {

@@ -7,7 +7,8 @@
 //! ```
 //! Append-only files and an index in memory ("Bitcask", Sheehy and Smith, 2010): nothing is ever
 //! rewritten or merged, so there is no compaction to wait for. Within a group events come first: a crash
-//! between the two leaves an event without an answer, the same as a request that was given up.
+//! between the two leaves an event without an answer, the same as a request that was given up. What the
+//! stream leaves is one group of the same kinds, with the positions of its partitions last: `positions.rs`.
 //! `docs/state.md` tells operators the same at length.
 
 mod append;
@@ -21,6 +22,8 @@ mod log;
 mod packing;
 mod positions;
 mod queue;
+mod readers;
+mod releases;
 mod repair;
 mod restore;
 #[cfg(test)]
@@ -61,6 +64,7 @@ use crate::runtime::stream::position::Position;
 use crate::tasks::Shutdown;
 use append::Appender;
 use log::Log;
+use readers::Readers;
 
 /// The newest format version that is read, and what segments have once a stream is on.
 pub const FORMAT_VERSION: u16 = 2;
@@ -133,10 +137,11 @@ pub struct Store {
     ledger: Arc<Log>,
     queue: Arc<Queue>,
     gate: Arc<Gate>,
+    readers: Arc<Readers>,
     recovered: Recovered,
     /// Held for its life: another process is refused.
     lock: File,
-    sync: append::Sync,
+    disk: append::Disk,
     positions: positions::ByPartition,
     version: u16,
 }
@@ -147,6 +152,7 @@ pub(crate) struct Shelf {
     pub(crate) queue: Arc<Queue>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) on_failure: OnFailure,
+    pub(crate) readers: Arc<Readers>,
     log: Arc<Log>,
     events: Arc<Log>,
 }
@@ -225,7 +231,9 @@ impl Store {
             rebuilt: ledger_recovered.rebuilt + events_recovered.rebuilt,
         };
         let positions = positions::find(&ledger, events.next())?;
+        let readers = Readers::start().map_err(Error::io("start a thread for", &options.directory))?;
         let store = Self {
+            readers: Arc::new(readers),
             options,
             events: Arc::new(events),
             ledger: Arc::new(ledger),
@@ -233,7 +241,7 @@ impl Store {
             gate: Arc::new(Gate::replaying()),
             recovered,
             lock,
-            sync: File::sync_data,
+            disk: append::Disk::default(),
             positions,
             version: FORMAT_VERSION_MIN,
         };
@@ -285,13 +293,14 @@ impl Store {
     /// Takes another way to sync, for tests of disks that fail.
     #[cfg(test)]
     pub(super) fn with_sync(self, sync: append::Sync) -> Self {
-        Self { sync, ..self }
+        Self { disk: append::Disk { sync, ..self.disk }, ..self }
     }
 
     pub(crate) fn shelf(&self) -> Shelf {
         let (log, events) = (Arc::clone(&self.ledger), Arc::clone(&self.events));
         let (queue, gate) = (Arc::clone(&self.queue), Arc::clone(&self.gate));
-        Shelf { queue, gate, on_failure: self.options.on_failure, log, events }
+        let readers = Arc::clone(&self.readers);
+        Shelf { queue, gate, on_failure: self.options.on_failure, readers, log, events }
     }
 
     /// Returns the gate that tells how far restoring is.
@@ -326,7 +335,7 @@ impl Store {
         let clock = Clock::system();
         let Options { segment_len_max, age_max, bytes_max, .. } = self.options;
         let appender = |log: &Arc<Log>| {
-            Appender::new(Arc::clone(log), segment_len_max, self.sync, clock.clone()).with_version(self.version)
+            Appender::new(Arc::clone(log), segment_len_max, self.disk, clock.clone()).with_version(self.version)
         };
         let (events, decisions) = (appender(&self.events), appender(&self.ledger));
         let keeper = keeper::Keeper {
@@ -337,7 +346,7 @@ impl Store {
             queue: Arc::clone(&self.queue),
             clock,
             limits: keeper::Limits { age_max, bytes_max, interval: self.options.sync_interval },
-            sync: self.sync,
+            sync: self.disk.sync,
         };
         let writer = writer::Writer::new(
             writer::Parts {

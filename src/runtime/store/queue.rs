@@ -125,6 +125,27 @@ pub(crate) enum Message {
 }
 
 impl Message {
+    /// Lists what goes to the event log.
+    pub(super) fn event_payloads(&self) -> impl Iterator<Item = &[u8]> {
+        let (one, many): (Option<&Vec<u8>>, &[Vec<u8>]) = match self {
+            Self::Decided(decided) => (Some(&decided.event).filter(|event| !event.is_empty()), &[]),
+            Self::Event(payload) => (Some(payload), &[]),
+            Self::Labels { payloads, .. } => (None, payloads),
+            Self::Group(group) => (None, &group.events),
+        };
+        one.into_iter().chain(many).map(Vec::as_slice)
+    }
+
+    /// Lists what goes to the ledger, in order.
+    pub(super) fn ledger_payloads(&self) -> impl Iterator<Item = &[u8]> {
+        let (one, group) = match self {
+            Self::Decided(decided) => (Some(decided.payload.as_slice()), None),
+            Self::Group(group) => (None, Some(group.ledger_payloads())),
+            Self::Event(_) | Self::Labels { .. } => (None, None),
+        };
+        one.into_iter().chain(group.into_iter().flatten())
+    }
+
     /// Returns about how many bytes it holds.
     pub(crate) fn bytes(&self) -> usize {
         const STRUCTS: usize = 512;
@@ -262,5 +283,57 @@ impl Drop for Rouse<'_> {
 impl Drop for Queue {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tasks;
+
+    fn group(bytes: usize) -> Message {
+        Message::Group(Box::new(Group { events: vec![vec![1; bytes]], ..Group::default() }))
+    }
+
+    #[test]
+    fn a_lane_waits_for_room_and_goes_on() {
+        let queue = Arc::new(Queue::new(8));
+        assert!(queue.push_waiting(group(GROUP_BYTES_MAX * 2)).is_ok(), "an empty line takes any group");
+        let waiting = Arc::clone(&queue);
+        let lane = tasks::thread("lane", move || assert!(waiting.push_waiting(group(10)).is_ok())).expect("a thread");
+        while queue.line.lock().waiting == 0 {
+            std::hint::spin_loop();
+        }
+        assert_eq!(queue.line.lock().messages.len(), 1, "it waits");
+        // Requests of the other door are not held up by heavy groups.
+        assert!(queue.push(Message::Event(vec![1])).is_ok());
+        let mut batch = Vec::new();
+        assert!(queue.take(&mut batch, None));
+        lane.join().expect("it went on");
+        assert!((batch.len(), queue.line.lock().messages.len()) == (2, 1));
+    }
+
+    #[test]
+    fn a_closed_line_lets_a_lane_go() {
+        let queue = Arc::new(Queue::new(1));
+        assert!(queue.push_waiting(group(10)).is_ok());
+        let waiting = Arc::clone(&queue);
+        let lane = tasks::thread("lane", move || assert!(waiting.push_waiting(group(10)).is_err())).expect("a thread");
+        while queue.line.lock().waiting == 0 {
+            std::hint::spin_loop();
+        }
+        queue.close();
+        lane.join().expect("it was let go");
+    }
+
+    #[test]
+    fn payloads_come_back_one_by_one() {
+        let mut payloads = Payloads::default();
+        for len in [3, 0, 5] {
+            payloads.push(|out| out.extend(std::iter::repeat_n(b'x', len)));
+        }
+        payloads.get_mut(2)[0] = b'y';
+        assert_eq!(payloads.iter().collect::<Vec<_>>(), [&b"xxx"[..], b"", b"yxxxx"]);
+        assert_eq!(payloads.len(), 3);
     }
 }

@@ -5,7 +5,6 @@
 //! ```
 //! Events are taken in log order, so state is what replaying the same log always gives.
 
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,12 +97,19 @@ pub(super) fn restore(
 impl Replay<'_> {
     /// Reads all there is; `false`: told to stop.
     fn catch_up(&mut self) -> Result<bool, Error> {
-        for segment in self.log.segments() {
-            if segment.next() > self.next && !self.read(&segment)? {
-                return Ok(false);
+        let end = self.log.next();
+        loop {
+            let before = self.next;
+            for segment in self.log.segments() {
+                if segment.next() > self.next && !self.read(&segment)? {
+                    return Ok(false);
+                }
+            }
+            // What was written anew meanwhile is in a segment that was not there when we looked.
+            if self.next >= end || self.next == before {
+                return Ok(true);
             }
         }
-        Ok(true)
     }
 
     fn read(&mut self, segment: &Segment) -> Result<bool, Error> {
@@ -117,8 +123,9 @@ impl Replay<'_> {
             // What is missing before it was let go, or left out by a repair.
             self.next = segment.header.first;
         }
-        let bytes = fs::read(&segment.path).map_err(Error::io("read", &segment.path))?;
-        while self.next < until {
+        let bytes = segment.bytes()?;
+        // A segment that is written anew ends earlier from then on.
+        while self.next < until.min(segment.next()) {
             let event = match frame::at(&bytes, offset, segment.header.salt) {
                 Found::Whole(frame) if frame.sequence == self.next => {
                     encoding::event(frame.payload).map(|event| (event, frame.end))

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{Durability, OnFailure, Options};
 use crate::domain::decision::samples::decision;
-use crate::domain::transaction::Attribute;
-use crate::domain::{Currency, Draft, FeatureVector, FieldRef, RateTable, Span, TextField, Timestamp, Transaction};
+use crate::domain::transaction::{Attribute, samples};
+use crate::domain::{FeatureVector, FieldRef, Span, TextField, Timestamp, Transaction};
 use crate::runtime::decisions::{Cursor, ListHit, Origin, Record};
 use crate::runtime::entities::{self, Entities};
 use crate::scoring::decide::policy::StandinLoad;
@@ -15,19 +15,15 @@ use crate::scoring::list::ListKind;
 
 /// A transaction of one customer and card.
 pub(crate) fn transaction(id: &str, at: Timestamp) -> Transaction {
-    let mut draft = Draft::new();
-    draft.id(id);
-    draft.occurred_at(at);
-    draft.amount(1_250);
-    draft.currency("EUR");
-    draft.text(TextField::CustomerId, "c-1");
-    draft.text(TextField::CardToken, "tok_1");
-    draft.text(TextField::Channel, "pos");
-    draft.latitude(48.85);
-    draft.longitude(2.35);
-    draft.attribute("tier", Attribute::Text("gold".into()));
-    draft.attribute("visits", Attribute::Int(3));
-    draft.finish(&RateTable::identity(Currency::EUR)).expect("valid")
+    samples::transaction(id, at, 1_250, |draft| {
+        draft.text(TextField::CustomerId, "c-1");
+        draft.text(TextField::CardToken, "tok_1");
+        draft.text(TextField::Channel, "pos");
+        draft.latitude(48.85);
+        draft.longitude(2.35);
+        draft.attribute("tier", Attribute::Text("gold".into()));
+        draft.attribute("visits", Attribute::Int(3));
+    })
 }
 
 /// A decision with everything there can be in one.

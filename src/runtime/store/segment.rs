@@ -241,6 +241,22 @@ pub(super) fn index_path(segment: &Path) -> PathBuf {
     segment.with_extension("idx")
 }
 
+/// Returns the path a segment is written at before it has its name: what is there counts for nothing.
+pub(super) fn beside_path(segment: &Path) -> PathBuf {
+    segment.with_extension("anew")
+}
+
+/// Removes files that a crash left before they had their name.
+pub(super) fn clear_beside(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|end| end == "anew") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Lists the segments of a log, oldest first.
 pub(super) fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();

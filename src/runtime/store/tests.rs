@@ -165,6 +165,21 @@ async fn events_that_come_while_restoring_are_in_state_afterwards() {
 }
 
 #[tokio::test]
+async fn restoring_reads_the_files_it_opened_whatever_has_their_names() {
+    let directory = tempfile::tempdir().expect("a directory");
+    open(directory.path()).restored().decide_all(0..50).await;
+    let again = open(directory.path());
+    for segment in segments(directory.path(), "events") {
+        let other = segment.with_extension("other");
+        fs::write(&other, b"written anew").expect("written");
+        fs::rename(&other, &segment).expect("renamed");
+    }
+    let restored = again.running.restore(&|_| true).expect("readable").expect("not stopped");
+    assert_eq!(restored.events, 50);
+    assert!((0..50).all(|number| again.entities.knows(&format!("t-{number}"))));
+}
+
+#[tokio::test]
 async fn a_request_given_up_leaves_its_event_and_frees_its_id() {
     let directory = tempfile::tempdir().expect("a directory");
     let first = open(directory.path()).restored();

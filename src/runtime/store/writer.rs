@@ -18,10 +18,11 @@ use super::append::{Appender, Placed};
 use super::gate::Gate;
 use super::positions::Positions;
 use super::queue::{Decided, Group, Message, Queue};
+use super::releases::Releases;
 use super::{Durability, OnFailure, PENDING_BYTES_MAX, encoding};
-use crate::domain::{DegradedReason, ReleaseFacts};
+use crate::domain::DegradedReason;
 use crate::runtime::clock::Moment;
-use crate::runtime::decisions::{Ledger, Record, Settled};
+use crate::runtime::decisions::{Ledger, Settled};
 use crate::runtime::entities::Entities;
 use crate::tasks::{self, Shutdown};
 use crate::telemetry::events::{StoreFailed, StoreLost, StoreRecovered};
@@ -30,8 +31,6 @@ use crate::telemetry::events::{StoreFailed, StoreLost, StoreRecovered};
 const RETRY_BYTES_MAX: usize = 4 << 20;
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// Releases whose key is remembered.
-const KEYS_MAX: usize = 8;
 
 /// What a writer works with.
 pub(super) struct Parts {
@@ -53,8 +52,7 @@ pub(super) struct Writer {
     pending: VecDeque<Message>,
     pending_bytes: usize,
     episode: Option<Episode>,
-    /// Keys of the releases seen last, with their payloads.
-    keys: VecDeque<(Arc<ReleaseFacts>, u64, Vec<u8>)>,
+    releases: Releases,
 }
 
 struct Episode {
@@ -91,8 +89,8 @@ impl Drop for Leave {
 
 impl Writer {
     pub(super) fn new(parts: Parts, (durability, on_failure): (Durability, OnFailure)) -> Self {
-        let (pending, keys) = (VecDeque::new(), VecDeque::new());
-        Self { parts, durability, on_failure, pending, pending_bytes: 0, episode: None, keys }
+        let releases = Releases::default();
+        Self { parts, durability, on_failure, pending: VecDeque::new(), pending_bytes: 0, episode: None, releases }
     }
 
     pub(super) fn start(self, shutdown: Shutdown) -> io::Result<JoinHandle<()>> {
@@ -144,7 +142,7 @@ impl Writer {
         if let Err(error) = self.parts.events.make_room().and_then(|()| self.parts.decisions.make_room()) {
             return Written::Not(error);
         }
-        let events: Vec<&[u8]> = batch.iter().flat_map(event_payloads).collect();
+        let events: Vec<&[u8]> = batch.iter().flat_map(Message::event_payloads).collect();
         if !events.is_empty()
             && let Err(error) = self.parts.events.append(&events)
         {
@@ -157,7 +155,7 @@ impl Writer {
         let has_begun = self.parts.decisions.take_begun();
         let leading = self.lead(batch, has_begun);
         let payloads: Vec<&[u8]> =
-            leading.iter().map(Vec::as_slice).chain(batch.iter().flat_map(ledger_payloads)).collect();
+            leading.iter().map(Vec::as_slice).chain(batch.iter().flat_map(Message::ledger_payloads)).collect();
         if payloads.is_empty() {
             return synced.map_or_else(|error| Written::Unsynced(Vec::new(), error), |()| Written::Whole(Vec::new()));
         }
@@ -183,7 +181,7 @@ impl Writer {
     /// Makes what must come before a group in the ledger: positions where a segment begins, releases that it
     /// lacks. Names the releases and positions in the group itself.
     fn lead(&mut self, batch: &mut [Message], has_begun: bool) -> Vec<Vec<u8>> {
-        let mut leading = self.name_releases(batch);
+        let mut leading = self.releases.name(batch, &self.parts.decisions);
         let events = self.parts.events.next();
         if has_begun {
             leading.extend(self.parts.positions.whole(events));
@@ -194,45 +192,6 @@ impl Writer {
             }
         }
         leading
-    }
-
-    /// Writes the release key into each decision and returns the releases that the segment lacks.
-    fn name_releases(&mut self, batch: &mut [Message]) -> Vec<Vec<u8>> {
-        let mut lacking: Vec<(u64, Vec<u8>)> = Vec::new();
-        for message in batch {
-            match message {
-                Message::Decided(decided) => {
-                    let key = self.name_release(&decided.record, &mut lacking);
-                    encoding::set_release(&mut decided.payload, key);
-                }
-                Message::Group(group) => {
-                    let Group { decided, records, .. } = &mut **group;
-                    for (place, (_, record)) in decided.iter().enumerate() {
-                        let key = self.name_release(record, &mut lacking);
-                        encoding::set_release(records.get_mut(place), key);
-                    }
-                }
-                Message::Event(_) | Message::Labels { .. } => {}
-            }
-        }
-        lacking.into_iter().map(|(_, payload)| payload).collect()
-    }
-
-    /// Returns the key of a record's release, and adds the release to those that the segment lacks.
-    fn name_release(&mut self, record: &Record, lacking: &mut Vec<(u64, Vec<u8>)>) -> u64 {
-        let facts = &record.decision.release;
-        let place = self.keys.iter().position(|(known, _, _)| Arc::ptr_eq(known, facts)).unwrap_or_else(|| {
-            let mut payload = Vec::new();
-            let key = encoding::put_release(&mut payload, facts);
-            self.keys.truncate(KEYS_MAX - 1);
-            self.keys.push_front((Arc::clone(facts), key, payload));
-            0
-        });
-        let (_, key, payload) = &self.keys[place];
-        if !self.parts.decisions.has_release(*key) && lacking.iter().all(|(known, _)| known != key) {
-            lacking.push((*key, payload.clone()));
-        }
-        *key
     }
 
     /// Makes a written group visible and answers it.
@@ -257,13 +216,13 @@ impl Writer {
                     }
                     let _gone = reply.map(|reply| reply.send(is_whole || self.on_failure == OnFailure::Answer));
                 }
-                Message::Group(group) => self.publish_group(*group, &mut placed, replaying),
+                Message::Group(group) => self.publish_group(&group, &mut placed, replaying),
             }
         }
     }
 
     /// Makes what the stream left visible where it is written now.
-    fn publish_group(&self, group: Group, placed: &mut impl Iterator<Item = Placed>, replaying: bool) {
+    fn publish_group(&self, group: &Group, placed: &mut impl Iterator<Item = Placed>, replaying: bool) {
         for record in group.deferred.iter().filter(|_| !replaying) {
             self.parts.entities.absorb(&record.transaction);
         }
@@ -451,25 +410,6 @@ impl Writer {
             }
         }
     }
-}
-
-fn event_payloads(message: &Message) -> impl Iterator<Item = &[u8]> {
-    let (one, many): (Option<&Vec<u8>>, &[Vec<u8>]) = match message {
-        Message::Decided(decided) => (Some(&decided.event).filter(|event| !event.is_empty()), &[]),
-        Message::Event(payload) => (Some(payload), &[]),
-        Message::Labels { payloads, .. } => (None, payloads),
-        Message::Group(group) => (None, &group.events),
-    };
-    one.into_iter().chain(many).map(Vec::as_slice)
-}
-
-fn ledger_payloads(message: &Message) -> impl Iterator<Item = &[u8]> {
-    let (one, group) = match message {
-        Message::Decided(decided) => (Some(decided.payload.as_slice()), None),
-        Message::Group(group) => (None, Some(group.ledger_payloads())),
-        Message::Event(_) | Message::Labels { .. } => (None, None),
-    };
-    one.into_iter().chain(group.into_iter().flatten())
 }
 
 /// Syncs; when that fails writes all that was not synced into a new file and syncs that.

@@ -92,8 +92,8 @@ impl BlobWriter {
     #[must_use]
     pub fn finish(mut self, after: Position, wall_ms: i64) -> Vec<u8> {
         self.bytes[0] = VERSION;
-        put_position(&mut self.bytes[1..=POSITION_LEN], self.before);
-        put_position(&mut self.bytes[1 + POSITION_LEN..1 + 2 * POSITION_LEN], after);
+        put_position(&mut self.bytes[1..], self.before);
+        put_position(&mut self.bytes[1 + POSITION_LEN..], after);
         self.bytes[COUNT_AT - 8..COUNT_AT].copy_from_slice(&wall_ms.to_le_bytes());
         self.bytes[COUNT_AT..HEAD_LEN].copy_from_slice(&self.count.to_le_bytes());
         let checksum = xxh3_64(&self.bytes);

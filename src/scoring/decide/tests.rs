@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{Currency, Draft, FeatureVector, RateTable, TextField, Timestamp};
+use crate::domain::transaction::samples::transaction;
+use crate::domain::{FeatureVector, TextField, Timestamp};
 use crate::scoring::expression::{Environment, Scope};
 use crate::scoring::list::Lists;
 use crate::scoring::rule::{Mode, RuleSet};
@@ -78,13 +79,9 @@ struct Case<'a> {
 }
 
 fn run(case: Case<'_>) -> Decided {
-    let mut draft = Draft::new();
-    draft.id("t");
-    draft.occurred_at(Timestamp::from_seconds(1));
-    draft.amount(case.amount);
-    draft.currency("EUR");
-    case.texts.iter().for_each(|(field, text)| draft.text(*field, text));
-    let transaction = draft.finish(&RateTable::identity(Currency::parse("EUR").expect("EUR"))).expect("valid");
+    let transaction = transaction("t", Timestamp::from_seconds(1), case.amount, |draft| {
+        case.texts.iter().for_each(|(field, text)| draft.text(*field, text));
+    });
     let rules = RuleSet::parse(RULES, &Environment::default()).expect("valid rules");
     let lists = Lists::parse(LISTS).expect("valid lists");
     let policy = Policy::parse(include_str!("../../../config/policy.toml")).expect("valid policy");

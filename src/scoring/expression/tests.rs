@@ -1,8 +1,9 @@
 //! The language by example: what it computes, what absence does, what it refuses and how it says so.
 
 use super::*;
+use crate::domain::TextField;
 use crate::domain::draft::AMOUNT_MAX;
-use crate::domain::{Currency, Draft, RateTable, TextField};
+use crate::domain::transaction::{Attribute, samples};
 
 const FEATURES: [&str; 4] = ["mean", "missing", "zero", "nan"];
 
@@ -22,22 +23,17 @@ fn environment() -> Environment {
 }
 
 fn transaction() -> Transaction {
-    use crate::domain::transaction::Attribute;
-    let mut draft = Draft::new();
-    draft.id("t-1");
-    draft.occurred_at_text("2026-03-01T10:00:00Z");
-    draft.amount(25_000);
-    draft.currency("EUR");
-    draft.text(TextField::CardCountry, "FR");
-    draft.text(TextField::MerchantCountry, "US");
-    draft.text(TextField::Channel, "ecommerce");
-    draft.latitude(48.8566);
-    draft.longitude(2.3522);
-    draft.attribute("vip", Attribute::Bool(true));
-    draft.attribute("items", Attribute::Int(3));
-    draft.attribute("weight", Attribute::Int(2));
-    draft.attribute("note", Attribute::Text("née à Liège".into()));
-    draft.finish(&RateTable::identity(Currency::parse("EUR").expect("a currency"))).expect("valid")
+    samples::transaction_at("t-1", "2026-03-01T10:00:00Z", 25_000, |draft| {
+        draft.text(TextField::CardCountry, "FR");
+        draft.text(TextField::MerchantCountry, "US");
+        draft.text(TextField::Channel, "ecommerce");
+        draft.latitude(48.8566);
+        draft.longitude(2.3522);
+        draft.attribute("vip", Attribute::Bool(true));
+        draft.attribute("items", Attribute::Int(3));
+        draft.attribute("weight", Attribute::Int(2));
+        draft.attribute("note", Attribute::Text("née à Liège".into()));
+    })
 }
 
 fn features() -> FeatureVector {

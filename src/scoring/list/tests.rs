@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::transaction::Attribute;
-use crate::domain::{Currency, Draft, RateTable, Span, TextField};
+use crate::domain::transaction::{Attribute, samples};
+use crate::domain::{Span, TextField};
 
 fn instant(text: &str) -> Timestamp {
     Timestamp::parse(text).expect("an instant")
@@ -28,16 +28,12 @@ fn lists(entries: &[ListEntry]) -> Lists {
 }
 
 fn transaction() -> Transaction {
-    let mut draft = Draft::new();
-    draft.id("t-1");
-    draft.occurred_at(now());
-    draft.amount(100);
-    draft.currency("EUR");
-    draft.text(TextField::CardToken, "tok_1");
-    draft.text(TextField::DeviceId, "dev_1");
-    draft.attribute("tier", Attribute::Text("gold".into()));
-    draft.attribute("age", Attribute::Int(7));
-    draft.finish(&RateTable::identity(Currency::parse("EUR").expect("a currency"))).expect("valid")
+    samples::transaction("t-1", now(), 100, |draft| {
+        draft.text(TextField::CardToken, "tok_1");
+        draft.text(TextField::DeviceId, "dev_1");
+        draft.attribute("tier", Attribute::Text("gold".into()));
+        draft.attribute("age", Attribute::Int(7));
+    })
 }
 
 fn matched(lists: &Lists, now: Timestamp) -> Vec<(ListKind, String)> {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::domain::{Currency, Draft, FeatureVector, RateTable, Score};
+use crate::domain::transaction::samples;
+use crate::domain::{FeatureVector, Score};
 
 const FILE: &str = include_str!("../../../config/rules.toml");
 
@@ -145,21 +146,15 @@ fn starter() -> RuleSet {
 }
 
 fn payment(changes: &[(TextField, &str)]) -> Transaction {
-    let mut draft = Draft::new();
-    draft.id("t-1");
-    draft.occurred_at_text("2026-03-02T12:00:00Z");
-    draft.amount(4_000);
-    draft.currency("EUR");
     let usual = [
         (TextField::Channel, "ecommerce"),
         (TextField::CardCountry, "FR"),
         (TextField::MerchantCountry, "FR"),
         (TextField::CardFunding, "debit"),
     ];
-    for (field, text) in usual.iter().chain(changes) {
-        draft.text(*field, text);
-    }
-    draft.finish(&RateTable::identity(Currency::parse("EUR").expect("a currency"))).expect("valid")
+    samples::transaction_at("t-1", "2026-03-02T12:00:00Z", 4_000, |draft| {
+        usual.iter().chain(changes).for_each(|(field, text)| draft.text(*field, text));
+    })
 }
 
 fn verdicts(rules: &RuleSet, change: Change) -> BTreeMap<String, RuleVerdict> {

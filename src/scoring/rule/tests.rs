@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{Currency, Draft, FeatureVector, RateTable};
+use crate::domain::FeatureVector;
+use crate::domain::transaction::samples;
 
 const RULE: &str = r#"
 [[rule]]
@@ -31,15 +32,11 @@ fn rule(id: &str, mode: &str, when: &str, more: &str) -> String {
 }
 
 fn transaction(channel: Option<&str>) -> Transaction {
-    let mut draft = Draft::new();
-    draft.id("t-1");
-    draft.occurred_at_text("2026-03-02T12:00:00Z");
-    draft.amount(4_000);
-    draft.currency("EUR");
-    if let Some(channel) = channel {
-        draft.text(TextField::Channel, channel);
-    }
-    draft.finish(&RateTable::identity(Currency::parse("EUR").expect("a currency"))).expect("valid")
+    samples::transaction_at("t-1", "2026-03-02T12:00:00Z", 4_000, |draft| {
+        if let Some(channel) = channel {
+            draft.text(TextField::Channel, channel);
+        }
+    })
 }
 
 fn verdicts(rules: &RuleSet, channel: Option<&str>) -> Vec<RuleVerdict> {

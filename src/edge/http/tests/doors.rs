@@ -10,7 +10,9 @@ use serde_json::json;
 use tower::ServiceExt;
 
 use super::support::{GOOD, Setup, get, post, ready, send, service};
+use crate::domain::Timestamp;
 use crate::edge::http::{Access, Keys, Limits, Phase, frame, router};
+use crate::runtime::store::id_key;
 
 #[tokio::test]
 async fn a_decision_is_made_once_and_found_again() {
@@ -25,6 +27,19 @@ async fn a_decision_is_made_once_and_found_again() {
     assert_eq!(found["decision_id"], first.json()["decision_id"]);
     assert_eq!(found["features"]["tx_amount"], json!({"value": 12.5, "missing": false}));
     assert!(get(&router, "/v1/decisions/t-1").await.json().get("features").is_none());
+}
+
+#[tokio::test]
+async fn what_another_instance_decided_is_told() {
+    let (service, router) = ready();
+    let transaction = service.contract.read(GOOD.as_bytes(), None, Timestamp::MAX).expect("valid").transaction;
+    service.scorer.ledger().learn(id_key(transaction.id()), transaction.payload_hash());
+    let answer = post(&router, "/v1/decisions", GOOD).await;
+    assert_eq!((answer.status.as_u16(), answer.json()["code"].as_str()), (409, Some("decided_elsewhere")));
+    let other = GOOD.replacen("1250", "11250", 1);
+    assert_ne!(other, GOOD);
+    let answer = post(&router, "/v1/decisions", other).await;
+    assert_eq!((answer.status.as_u16(), answer.json()["code"].as_str()), (422, Some("id_conflict")));
 }
 
 #[tokio::test]

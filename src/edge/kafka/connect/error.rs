@@ -45,10 +45,22 @@ pub enum Error {
         said: String,
     },
     /// A topic is not there.
-    #[error("{what} does not exist; make it with fraudd topics create")]
+    #[error(
+        "{what} does not exist, or our user may not see it; make it with fraudd topics create, or see docs/kafka.md"
+    )]
     UnknownTopic {
         /// The topic.
         what: String,
+    },
+    /// A topic has another number of partitions than the stream.
+    #[error("topic {topic} has {has} partitions and needs {wanted}: make it anew; fraudd topics check says more")]
+    Partitions {
+        /// The topic.
+        topic: String,
+        /// How many it has.
+        has: u32,
+        /// How many the stream has.
+        wanted: u32,
     },
     /// The broker lacks what exactly-once needs.
     #[error(
@@ -88,6 +100,7 @@ impl Error {
             | Self::Tls { .. }
             | Self::Denied { .. }
             | Self::UnknownTopic { .. }
+            | Self::Partitions { .. }
             | Self::TooOld { .. }
             | Self::Client { .. }
             | Self::Refused { .. } => true,

@@ -43,6 +43,32 @@ pub struct Cluster {
     pub topics: Vec<(String, u32)>,
 }
 
+impl Cluster {
+    /// Checks that every topic of a stream is there with as many partitions as the input, and returns that count.
+    ///
+    /// # Errors
+    /// The first topic that is missing or differs, the input before the others.
+    pub fn partitions(&self, options: &Options) -> Result<u32, Error> {
+        let topics = &options.topics;
+        let features = options.features_enabled.then_some(&topics.features);
+        let others = [&topics.labels, &topics.scores, &topics.alerts, &topics.dead, &topics.late, &topics.state];
+        let count = |name: &String| {
+            let found = self.topics.iter().find(|(known, _)| known == name);
+            found.map(|(_, count)| *count).ok_or_else(|| Error::UnknownTopic { what: format!("topic {name}") })
+        };
+        let has = count(&topics.transactions)?;
+        let wanted = options.partitions.unwrap_or(has);
+        let all = [&topics.transactions].into_iter().chain(others).chain(features);
+        for name in all {
+            let has = count(name)?;
+            if has != wanted {
+                return Err(Error::Partitions { topic: name.clone(), has, wanted });
+            }
+        }
+        Ok(wanted)
+    }
+}
+
 /// Reaches the brokers, waiting up to `patience` for them to be there; `tell` hears, once each time it
 /// changes, why it still waits.
 ///
@@ -140,4 +166,38 @@ impl ProducerContext for Ears {
     type DeliveryOpaque = ();
 
     fn delivery(&self, _: &rdkafka::message::DeliveryResult<'_>, (): ()) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::options::tests::options;
+    use super::*;
+
+    #[test]
+    fn a_stream_needs_its_topics_alike() {
+        let names =
+            ["transactions", "labels", "scores", "alerts", "transactions.dead", "transactions.late", "fraudd.state"];
+        let whole: Vec<(String, u32)> = names.iter().map(|name| ((*name).to_owned(), 4)).collect();
+        let check = |topics: Vec<(String, u32)>, wanted, features_enabled, expected: Result<u32, &str>| {
+            let options = Options { partitions: wanted, features_enabled, ..options() };
+            let cluster = Cluster { brokers: 1, features: Features::default(), topics };
+            let found = cluster.partitions(&options).map_err(|error| error.to_string());
+            assert!(
+                match (&found, expected) {
+                    (Ok(found), Ok(expected)) => *found == expected,
+                    (Err(found), Err(expected)) => found.starts_with(expected),
+                    (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
+                },
+                "{found:?}, not {expected:?}"
+            );
+        };
+        check(whole.clone(), None, false, Ok(4));
+        check(whole.clone(), Some(4), false, Ok(4));
+        check(whole.clone(), Some(6), false, Err("topic transactions has 4 partitions and needs 6"));
+        check(whole.clone(), None, true, Err("topic features does not exist"));
+        check(whole[1..].to_vec(), None, false, Err("topic transactions does not exist"));
+        let mut odd = whole;
+        odd[6].1 = 3;
+        check(odd, None, false, Err("topic fraudd.state has 3 partitions and needs 4"));
+    }
 }

@@ -32,7 +32,9 @@ impl Locals {
     #[must_use]
     pub fn new(positions: BTreeMap<u32, Position>, lanes: usize, ownership: Arc<Ownership>) -> Self {
         let remembered: BTreeSet<u32> = positions.keys().copied().collect();
-        remembered.iter().for_each(|partition| ownership.set(*partition, Standing::Live));
+        for partition in &remembered {
+            ownership.set(*partition, Standing::Live);
+        }
         let inner = Inner { positions, remembered, waiting: (0..lanes).collect() };
         Self { inner: Arc::new(Mutex::new(inner)), ownership }
     }

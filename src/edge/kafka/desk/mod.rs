@@ -29,23 +29,23 @@ use crate::edge::kafka::dead::letter::Stage;
 use crate::edge::kafka::lane::{Assigned, Fault, Fetched, NextOffset, Output, Restored, Work};
 use crate::runtime::clock::{Clock, Moment};
 use crate::runtime::decisions::Origin;
-use crate::runtime::scorer::{Request, Scorer};
+use crate::runtime::scorer::{Effort, Request, Scorer};
 use crate::runtime::stream::{
     Lateness, Ownership, Prefix, Standing, StateSink, StreamGroup, StreamRequest, Streamed, TimeBounds,
 };
 use crate::tasks::crash;
 use crate::telemetry::TraceContext;
 use crate::telemetry::events::StreamDecided;
-use intake::{Arrival, Incoming, Intake, Note, Refusal};
 pub use intake::Options as IntakeOptions;
+use intake::{Arrival, Incoming, Intake, Note, Refusal};
 pub use locals::Locals;
 use part::{Part, Verdict};
-use rate::Rate;
 pub use rate::Options as RateOptions;
-pub use restore::{Changelog, Options as RestoreOptions, Reader};
+use rate::Rate;
 use restore::Restorer;
-use scribe::Scribe;
+pub use restore::{Changelog, Options as RestoreOptions, Reader};
 pub use scribe::Options as ScribeOptions;
+use scribe::Scribe;
 
 /// What a record is, while its group is decided.
 enum Turn {
@@ -114,7 +114,8 @@ impl Desk {
     #[must_use]
     pub fn new(parts: Parts, options: Options, changelog: Changelog) -> Self {
         let Options { intake, scribe, rate, restore, bounds, deadline } = options;
-        let restorer = Restorer::new(restore, (parts.sink.clone(), parts.locals.clone()), (changelog, parts.clock.clone()));
+        let restorer =
+            Restorer::new(restore, (parts.sink.clone(), parts.locals.clone()), (changelog, parts.clock.clone()));
         let intake = Intake::new(intake, Arc::clone(&parts.ownership));
         let (scribe, rate) = (Scribe::new(scribe), Rate::new(rate));
         Self { parts, intake, scribe, rate, restorer, bounds, deadline, prefixes: BTreeMap::new() }
@@ -139,6 +140,7 @@ impl Desk {
             started,
             deadline: started.after(self.deadline),
             explain: false,
+            effort: Effort::Whole,
         };
         let origin = Origin::Stream { partition: number(record.partition), offset: record.offset };
         (StreamRequest { request, late: is_late, decided, origin }, note)

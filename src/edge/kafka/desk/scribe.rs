@@ -4,7 +4,7 @@
 //! decided ──> scores (always) · alerts (all but approve) · features (when configured) · late (beyond the lateness)
 //! refused ──> dead
 //! ```
-//! Payloads are the REST door's JSON. Headers are those of CloudEvents in binary mode (CloudEvents Kafka
+//! Payloads are the REST door's JSON. Headers are those of `CloudEvents` in binary mode (its Kafka
 //! protocol binding 1.0.2, section 3.2) and the sender's trace context. The key is the input's own.
 
 use bytes::Bytes;
@@ -91,8 +91,11 @@ impl Scribe {
 
     /// Appends the dead letter of a record.
     pub(super) fn dead(&self, input: &Fetched, refusal: &Refusal, outputs: &mut Vec<Output>) {
-        let headers: Vec<NamedValue> =
-            input.headers.iter().map(|(name, value)| (name.to_string(), value.as_deref().map(<[u8]>::to_vec))).collect();
+        let headers: Vec<NamedValue> = input
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.as_deref().map(<[u8]>::to_vec)))
+            .collect();
         let [transactions, labels] = &self.options.inputs;
         let origin = Origin {
             topic: match input.source {

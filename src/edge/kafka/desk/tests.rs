@@ -59,7 +59,11 @@ fn options() -> Options {
             dead_len_max: 2_000,
         },
         rate: RateOptions { share_max: 0.5, window: Span::from_seconds(60), count_min: 20 },
-        restore: RestoreOptions { start: Start::Earliest, on_lost_state: OnLostState::Stop, reach: Span::from_days(40) },
+        restore: RestoreOptions {
+            start: Start::Earliest,
+            on_lost_state: OnLostState::Stop,
+            reach: Span::from_days(40),
+        },
         bounds: TimeBounds::default(),
         deadline: Duration::from_millis(50),
     }
@@ -144,11 +148,12 @@ impl Rig {
     /// Publishes a batch as a broker that never fails would; returns its outputs without the changelog.
     fn commit(&mut self, batch: Batch) -> Vec<Output> {
         let mut outputs = Vec::new();
-        self.desk.emit(&batch, &mut |output| {
-            outputs.push(output.clone());
-            Ok(())
-        })
-        .expect("taken");
+        self.desk
+            .emit(&batch, &mut |output| {
+                outputs.push(output.clone());
+                Ok(())
+            })
+            .expect("taken");
         let blobs = outputs.extract_if(.., |output| output.sink == Sink::State);
         self.log.lock().extend(blobs.filter_map(|output| output.payload).map(|payload| payload.to_vec()));
         self.desk.committed(batch);
@@ -292,8 +297,7 @@ async fn a_sealed_decision_is_published_as_it_is_and_a_forged_one_is_not() {
         answer => panic!("{answer:?}"),
     };
     let sealed = |record: &Record, key: &Key| {
-        let subject =
-            Subject { transaction_id: record.transaction.id(), payload_hash: record.payload_hash };
+        let subject = Subject { transaction_id: record.transaction.id(), payload_hash: record.payload_hash };
         let mut input = of(&record.transaction);
         input.headers = vec![(DECISION_HEADER.into(), Some(Bytes::from(key.seal(&subject, &seal_record(record)))))];
         input

@@ -58,6 +58,15 @@ pub(super) struct Held<T> {
     pub(super) is_unsettled: bool,
 }
 
+/// Which rule a lane breaks.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Forgets {
+    Nothing,
+    /// To ask after a commit whose outcome is unknown.
+    ToSettle,
+}
+
 /// One consumer, one transactional producer, one batch at a time.
 pub struct Lane<B: Broker, W: Work> {
     pub(super) options: Options,
@@ -76,9 +85,9 @@ pub struct Lane<B: Broker, W: Work> {
     linger: Linger,
     pub(super) is_paused: bool,
     batches: u64,
-    /// What a batch with unknown outcome does next; the tests have a lane that forgets to ask.
+    /// The tests have a lane that breaks a rule.
     #[cfg(test)]
-    pub(super) forgets_to_settle: bool,
+    pub(super) forgets: Forgets,
 }
 
 impl<B: Broker, W: Work> Lane<B, W> {
@@ -102,7 +111,7 @@ impl<B: Broker, W: Work> Lane<B, W> {
             is_paused: false,
             batches: 0,
             #[cfg(test)]
-            forgets_to_settle: false,
+            forgets: Forgets::Nothing,
         }
     }
 
@@ -181,9 +190,9 @@ impl<B: Broker, W: Work> Lane<B, W> {
     pub(super) fn flow(&mut self, is_open: bool) {
         if is_open == self.is_paused && self.has_consumer {
             if is_open {
-                self.broker.resume()
+                self.broker.resume();
             } else {
-                self.broker.pause()
+                self.broker.pause();
             }
             self.is_paused = !is_open;
         }

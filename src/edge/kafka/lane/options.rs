@@ -27,6 +27,9 @@ pub struct Options {
     pub publish_wait: Duration,
     /// How long the lane waits for the group's new generation before the consumer is made anew.
     pub generation_wait: Duration,
+    /// How long a lane whose producer was fenced listens to the group before it makes another one: longer than a
+    /// heartbeat, so that a lane whose place is taken learns it and does not fence its heir.
+    pub fenced_wait: Duration,
     /// The longest pause before a batch is published again.
     pub again_wait_max: Duration,
     /// How often in a row one batch may fail before the lane counts as broken.
@@ -54,11 +57,12 @@ impl Default for Options {
             idle_wait: Duration::from_millis(50),
             call_wait: Duration::from_secs(5),
             publish_wait: Duration::from_secs(20),
-            generation_wait: Duration::from_secs(60),
+            generation_wait: Duration::from_mins(1),
+            fenced_wait: Duration::from_millis(1_500),
             again_wait_max: Duration::from_secs(1),
             attempts_max: 5,
             rebuilds_max: 5,
-            rebuilds_within: Duration::from_secs(60),
+            rebuilds_within: Duration::from_mins(1),
             broken_wait_max: Duration::from_secs(30),
             drain_wait: Duration::from_secs(5),
         }

@@ -123,8 +123,7 @@ impl<B: Broker, W: Work> Lane<B, W> {
                 self.strike();
             }
             Class::Denied | Class::Refused if self.stage == Stage::Gather => self.pause_broken(&fault.to_string()),
-            Class::Denied | Class::Refused => {}
-            Class::Retriable | Class::Abortable | Class::StaleGeneration => {}
+            Class::Denied | Class::Refused | Class::Retriable | Class::Abortable | Class::StaleGeneration => {}
         }
     }
 
@@ -140,7 +139,9 @@ impl<B: Broker, W: Work> Lane<B, W> {
         }
         match self.broker.places(&due) {
             Ok(places) => {
-                places.iter().for_each(|place| self.note_place(place));
+                for place in &places {
+                    self.note_place(place);
+                }
                 self.work.assigned(places);
                 self.show_partitions();
             }
@@ -242,5 +243,42 @@ impl<B: Broker, W: Work> Lane<B, W> {
         self.show(State::Broken, reason);
         let until = self.broker.now() + self.breaker.broken_pause(self.options.broken_wait_max);
         self.stage = Stage::Wait { until, is_for_generation: false };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn next(source: Source, offset: i64, watermark: Option<i64>) -> NextOffset {
+        NextOffset { source, partition: 3, offset, watermark, metadata: String::new() }
+    }
+
+    #[test]
+    fn offsets_and_watermarks_never_move_back() {
+        let mut partition = Partition::new(Duration::ZERO);
+        partition.commits(&next(Source::Transactions, 10, Some(500)));
+        partition.commits(&next(Source::Labels, 4, None));
+        for (source, offset, watermark, is_back) in [
+            (Source::Transactions, 10, Some(500), false),
+            (Source::Transactions, 11, Some(600), false),
+            (Source::Transactions, 9, Some(600), true),
+            (Source::Transactions, 11, Some(499), true),
+            (Source::Labels, 4, None, false),
+            (Source::Labels, 3, None, true),
+        ] {
+            let back = partition.moves_back(&next(source, offset, watermark));
+            assert_eq!(back.is_some(), is_back, "{source:?} {offset} {watermark:?}: {back:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_is_taken_once_and_only_of_a_live_partition() {
+        let mut partition = Partition::new(Duration::ZERO);
+        assert!(!partition.takes(Source::Transactions, 7), "not live");
+        partition.phase = Phase::Live;
+        partition.read = [5, 0];
+        let taken: Vec<bool> = [4, 5, 5, 8, 6, 9].map(|offset| partition.takes(Source::Transactions, offset)).into();
+        assert_eq!(taken, [false, true, false, true, false, true], "gaps are markers, the past is left over");
     }
 }

@@ -45,8 +45,7 @@ impl<B: Broker, W: Work> Lane<B, W> {
             Err(fault) => {
                 // Nothing is open, so there is nothing to abort.
                 self.report(&fault);
-                self.held().attempts += 1;
-                self.producer_gone();
+                self.producer_gone(fault.class);
             }
         }
     }
@@ -120,10 +119,7 @@ impl<B: Broker, W: Work> Lane<B, W> {
             // An emit that was cut short cannot be gone on with, only begun again.
             Class::Retriable if self.stage == Stage::Emit => self.stage = Stage::Abort(Class::Retriable),
             Class::Retriable if !is_over => {}
-            Class::Retriable | Class::Fenced | Class::Fatal => {
-                self.held().attempts += 1;
-                self.producer_gone();
-            }
+            Class::Retriable | Class::Fenced | Class::Fatal => self.producer_gone(fault.class),
             class @ (Class::Abortable
             | Class::StaleGeneration
             | Class::ConsumerLost
@@ -143,8 +139,7 @@ impl<B: Broker, W: Work> Lane<B, W> {
                 let is_over = self.broker.now() >= self.held().publish_until;
                 if fault.class != Class::Retriable || is_over {
                     self.has_consumer &= class != Class::ConsumerLost;
-                    self.held().attempts += 1;
-                    self.producer_gone();
+                    self.producer_gone(fault.class);
                 }
             }
         }
@@ -182,9 +177,14 @@ impl<B: Broker, W: Work> Lane<B, W> {
         self.pause_broken("another process is this member of the group");
     }
 
-    fn producer_gone(&mut self) {
+    fn producer_gone(&mut self, class: Class) {
+        self.held().attempts += 1;
         self.has_producer = false;
         self.strike();
+        if class == Class::Fenced && self.stage == Stage::Rebuild {
+            let until = self.broker.now() + self.options.fenced_wait;
+            self.stage = Stage::Wait { until, is_for_generation: false };
+        }
     }
 
     pub(super) fn rebuild(&mut self) {
@@ -233,7 +233,7 @@ impl<B: Broker, W: Work> Lane<B, W> {
     /// somebody else's.
     pub(super) fn settle(&mut self) {
         #[cfg(test)]
-        if self.forgets_to_settle {
+        if self.forgets == super::core::Forgets::ToSettle {
             self.held().is_unsettled = false;
             return self.resume();
         }

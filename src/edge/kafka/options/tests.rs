@@ -34,7 +34,7 @@ pub(crate) fn options() -> Options {
         },
         timeouts: Timeouts {
             session: Duration::from_secs(10),
-            poll_interval_max: Duration::from_secs(60),
+            poll_interval_max: Duration::from_mins(1),
             transaction: Duration::from_secs(10),
             message: Duration::from_secs(8),
             drain: Duration::from_secs(5),
@@ -47,7 +47,7 @@ pub(crate) fn options() -> Options {
         rest_ack: RestAck::Journal,
         key: None,
         features_enabled: false,
-        dead: DeadOptions { value_len_max: 900 << 10, share_max: 0.2, window: Duration::from_secs(60), len_min: 100 },
+        dead: DeadOptions { value_len_max: 900 << 10, share_max: 0.2, window: Duration::from_mins(1), len_min: 100 },
         mapping: None,
         rekey: None,
         client: Overrides::default(),

@@ -26,7 +26,9 @@ pub enum Error {
         source: io::Error,
     },
     /// It is not what was written there.
-    #[error("{path} is damaged: {source}; remove it, and decisions of the REST door that are not in the stream yet stay out of it")]
+    #[error(
+        "{path} is damaged: {source}; remove it, and decisions of the REST door that are not in the stream yet stay out of it"
+    )]
     Damaged {
         /// The file.
         path: String,
@@ -110,7 +112,9 @@ impl CursorFile {
         }
         match write(&self.path, Kept { first: self.first, acknowledged, partitions: self.partitions }) {
             Ok(()) => self.acknowledged.store(acknowledged, Ordering::Relaxed),
-            Err(error) => OutboxStuck { reason: &format!("its cursor cannot be written: {error}"), is_first: false }.emit(),
+            Err(error) => {
+                OutboxStuck { reason: &format!("its cursor cannot be written: {error}"), is_first: false }.emit()
+            }
         }
     }
 }

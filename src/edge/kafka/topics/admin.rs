@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::super::client;
@@ -25,6 +28,7 @@ pub enum Made {
 /// A client that describes and makes topics.
 pub struct Administrator {
     client: AdminClient<DefaultClientContext>,
+    asker: BaseConsumer,
     servers: String,
 }
 
@@ -34,9 +38,9 @@ impl Administrator {
     /// # Errors
     /// Files of keys or certificates that librdkafka cannot use.
     pub fn new(options: &Options) -> Result<Self, Error> {
-        let created = client::admin(options).create();
-        let client = created.map_err(|error| Error::of_creation(&error))?;
-        Ok(Self { client, servers: options.bootstrap_servers.clone() })
+        let client = client::admin(options).create().map_err(|error| Error::of_creation(&error))?;
+        let asker = client::reader(options).create().map_err(|error| Error::of_creation(&error))?;
+        Ok(Self { client, asker, servers: options.bootstrap_servers.clone() })
     }
 
     /// Describes those of the topics that exist.
@@ -59,28 +63,32 @@ impl Administrator {
             };
             found.insert(topic.name.clone(), one);
         }
-        for topic in topics {
-            self.describe(&topic.name, &mut found).await?;
+        let named: Vec<_> = found.keys().map(|name| ResourceSpecifier::Topic(name)).collect();
+        if !named.is_empty() {
+            let asked = self.client.describe_configs(&named, &times()).await;
+            for resource in asked.map_err(|error| Error::of(&error, &self.servers))?.into_iter().flatten() {
+                let OwnedResourceSpecifier::Topic(name) = resource.specifier else { continue };
+                let Some(there) = found.get_mut(&name) else { continue };
+                let entries = resource.entries.into_iter();
+                there.settings = entries.filter_map(|entry| Some((entry.name, entry.value?))).collect();
+            }
+        }
+        for topic in topics.iter().filter(|topic| !found.contains_key(&topic.name)) {
+            self.check_hidden(&topic.name)?;
         }
         Ok(found)
     }
 
-    /// Adds a topic's settings; a topic that is hidden from us is told from one that is not there.
-    async fn describe(&self, name: &str, found: &mut BTreeMap<String, Found>) -> Result<(), Error> {
-        let asked = self.client.describe_configs(&[ResourceSpecifier::Topic(name)], &times()).await;
-        let answers = asked.map_err(|error| Error::of(&error, &self.servers))?;
-        for answer in answers {
-            match answer {
-                Ok(resource) => {
-                    let Some(there) = found.get_mut(name) else { continue };
-                    let entries = resource.entries.into_iter();
-                    there.settings = entries.filter_map(|entry| Some((entry.name, entry.value?))).collect();
-                }
-                Err(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {}
-                Err(code) => return Err(Error::of_code(code, &format!("topic {name}"), &self.servers)),
-            }
+    /// Tells a topic that is hidden from us from one that is not there. Only a consumer may ask by name: a
+    /// producer's question could make the topic.
+    fn check_hidden(&self, name: &str) -> Result<(), Error> {
+        let asked = self.asker.fetch_metadata(Some(name), REQUEST_TIMEOUT);
+        let metadata = asked.map_err(|error| Error::of(&error, &self.servers))?;
+        let refused = metadata.topics().iter().find_map(rdkafka::metadata::MetadataTopic::error);
+        match refused.map(RDKafkaErrorCode::from) {
+            None | Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(()),
+            Some(code) => Err(Error::of_code(code, &format!("topic {name}"), &self.servers)),
         }
-        Ok(())
     }
 
     /// Counts the brokers.

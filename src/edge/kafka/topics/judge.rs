@@ -48,6 +48,11 @@ pub fn judge(
             continue;
         };
         partitions_into(&mut findings, topic, there, partitions);
+        if there.settings.is_empty() {
+            let problem = "does not show us its settings".to_owned();
+            add(&mut findings, topic, "hidden", problem, "allow our user DescribeConfigs on it".into());
+            continue;
+        }
         cleanup_into(&mut findings, topic, there, retention);
         settings_into(&mut findings, topic, there);
     }
@@ -198,6 +203,7 @@ mod tests {
         check(|found| drop(found.remove("labels")), &[("labels", "missing")]);
         check(|found| found.get_mut("scores").expect("there").partitions = 3, &[("scores", "partitions")]);
         check(|found| found.get_mut("fraudd.audit").expect("there").partitions = 4, &[("fraudd.audit", "partitions")]);
+        check(|found| found.get_mut("labels").expect("there").settings.clear(), &[("labels", "hidden")]);
         check(set("fraudd.state", "cleanup.policy", "compact"), &[("fraudd.state", "cleanup_policy")]);
         check(set("fraudd.control", "cleanup.policy", "delete"), &[("fraudd.control", "cleanup_policy")]);
         check(set("fraudd.state", "retention.ms", "604800000"), &[("fraudd.state", "state_retention")]);

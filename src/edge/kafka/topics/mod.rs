@@ -122,41 +122,6 @@ pub fn plan(options: &Options, retention: &Retention) -> Vec<Topic> {
     options.topics.all().into_iter().map(topic).collect()
 }
 
-/// Returns how many partitions the input has, when every topic that lanes need is there with as many.
-///
-/// # Errors
-/// One line for each topic that is missing or has another number of partitions.
-pub fn required(options: &Options, found: &[(String, u32)]) -> Result<u32, Vec<String>> {
-    let topics = &options.topics;
-    let count = |name: &str| found.iter().find(|(known, _)| known == name).map(|(_, count)| *count);
-    let wanted = count(&topics.transactions);
-    let mut faults = Vec::new();
-    let mut needed = vec![&topics.transactions, &topics.labels, &topics.scores, &topics.alerts, &topics.dead];
-    needed.extend([&topics.late, &topics.state]);
-    if options.features_enabled {
-        needed.push(&topics.features);
-    }
-    for name in needed {
-        match (count(name), wanted) {
-            (None, _) => faults.push(format!("topic {name} is missing, or we may not see it: fraudd topics create")),
-            (Some(has), Some(wanted)) if has != wanted => faults.push(format!(
-                "topic {name} has {has} partitions and {} has {wanted}: partition p of one belongs to partition p of the other",
-                topics.transactions
-            )),
-            (Some(_), _) => {}
-        }
-    }
-    if let (Some(expected), Some(wanted)) = (options.partitions, wanted)
-        && expected != wanted
-    {
-        faults.push(format!("topic {} has {wanted} partitions, and kafka.partitions says {expected}", topics.transactions));
-    }
-    match wanted {
-        Some(wanted) if faults.is_empty() => Ok(wanted),
-        _ => Err(faults),
-    }
-}
-
 impl Topic {
     /// Returns the broker's settings for this topic.
     #[must_use]

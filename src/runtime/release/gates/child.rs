@@ -4,8 +4,9 @@
 //! parent: read files once ──stdin: one header line, then the bytes──> child: limits, gates::run
 //!         Report, or a failed Limits gate   <──stdout: one line of JSON──
 //! ```
-//! The child never opens the bundle's directory: it gets the bytes that were hashed. The parent kills it at
-//! the deadline.
+//! The child never opens the bundle's directory: it gets the bytes that were hashed. It works when nobody else
+//! wants the processor: beside a service that is busy it must cost no decision its time. The parent kills it
+//! at the deadline.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -24,6 +25,8 @@ use crate::tasks;
 
 /// The hidden subcommand the child is started with.
 pub const SUBCOMMAND: [&str; 2] = ["model", "gate-child"];
+/// The lowest priority there is; threads that start later have it, too.
+const NICENESS: i32 = 19;
 /// The longest report a child may write, in bytes.
 const REPORT_BYTES_MAX: u64 = 1 << 20;
 /// The most bytes a child reads for one bundle.
@@ -121,6 +124,8 @@ fn death(status: ExitStatus, limits: &Limits) -> String {
 /// # Errors
 /// The pipe's, or a question this build does not understand.
 pub fn answer(input: impl Read, mut output: impl Write) -> io::Result<()> {
+    // Before anything is read, so that no thread of the model's starts before.
+    rustix::process::setpriority_process(None, NICENESS)?;
     let mut input = BufReader::new(input);
     let mut line = String::new();
     input.by_ref().take(REPORT_BYTES_MAX).read_line(&mut line)?;

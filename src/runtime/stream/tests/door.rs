@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::support::{Instance, bits, essence, open, paying, request, step, streamed, transaction};
+use super::support::{Instance, bits, essence, open, paying, request, streamed, transaction};
 use crate::domain::{DegradedReason, EvaluationStatus};
+use crate::runtime::clock::Moment;
 use crate::runtime::decisions::{Origin, Record, Reservation};
 use crate::runtime::scorer::Answer;
 use crate::runtime::stream::{BlobWriter, Position, Standing, StreamGroup, StreamRequest, Streamed};
@@ -54,6 +55,32 @@ async fn a_group_decides_as_the_same_requests_one_by_one() {
     assert_eq!(by_lane.fingerprint(200), by_rest.fingerprint(200));
     let outcomes: std::collections::BTreeSet<_> = found.iter().map(|(_, text)| text.split(' ').nth(1)).collect();
     assert!(outcomes.len() > 1, "all alike proves little: {outcomes:?}");
+}
+
+#[tokio::test]
+async fn a_group_scores_and_explains_as_the_model_does_one_by_one() {
+    let directories = [tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory")];
+    let [by_rest, by_lane] = directories.each_ref().map(|directory| open(directory.path()).with_model());
+    let explained = |number| StreamRequest {
+        request: crate::runtime::scorer::Request { explain: number % 4 == 0, ..request(transaction(number)) },
+        ..streamed(transaction(number), number)
+    };
+    let mut expected = Vec::new();
+    for number in 0..70 {
+        let (record, _) = decided(by_rest.scorer.score(explained(number).request).await);
+        expected.push(essence(&record));
+    }
+    let answers = by_lane.scorer.decide_group((0..70).map(explained).collect());
+    let records = keep(&by_lane, answers);
+    assert_eq!(records.iter().map(|record| essence(record)).collect::<Vec<_>>(), expected);
+    let contributions =
+        |record: &&Arc<Record>| record.decision.reasons.iter().any(|reason| reason.contribution.is_some());
+    assert!(records.iter().all(|record| record.decision.score.is_some()));
+    assert!(records.iter().filter(contributions).count() > 10, "hardly any was explained");
+    // Where state is not whole the model is not asked.
+    by_lane.ownership.set(by_lane.partition_of(&transaction(71)), Standing::Restoring);
+    let (record, _) = decided(by_lane.score(transaction(71)).await);
+    assert_eq!((record.decision.score, record.decision.degraded[0]), (None, DegradedReason::Restoring));
 }
 
 #[tokio::test]
@@ -132,6 +159,28 @@ async fn a_decision_of_the_rest_door_is_published_once() {
     assert!(again.ledger.is_unpublished(&transaction(2)) && !again.ledger.is_unpublished(&transaction(1)));
     assert!(matches!(one(&again, streamed(transaction(1), 2)), Streamed::Duplicate));
     assert!(matches!(one(&again, streamed(transaction(2), 3)), Streamed::Confirmed(_)));
+}
+
+#[test]
+fn a_lane_waits_for_the_rest_door_and_gives_up_at_its_deadline() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let instance = Arc::new(open(directory.path()));
+    let Reservation::Reserved(ticket) = instance.ledger.reserve("t-1", transaction(1).payload_hash()) else {
+        panic!("not free")
+    };
+    let at_once = |number| {
+        let request = crate::runtime::scorer::Request { deadline: Moment::now(), ..request(transaction(number)) };
+        StreamRequest { request, ..streamed(transaction(number), number) }
+    };
+    assert!(matches!(one(&instance, at_once(1)), Streamed::Busy));
+    // Another payload is no conflict before it is decided: the request may be given up.
+    let other = StreamRequest { request: request(paying(1, 5)), ..at_once(1) };
+    let lane = {
+        let instance = Arc::clone(&instance);
+        tasks::thread("lane", move || assert!(matches!(one(&instance, other), Streamed::New(_)))).expect("a thread")
+    };
+    drop(ticket);
+    lane.join().expect("it was free again");
 }
 
 #[tokio::test]
@@ -242,7 +291,9 @@ fn two_doors_race_and_every_id_is_decided_and_published_once() {
             answers.lock().entry(number).or_default().push(record);
         }
     }
-    threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+    for thread in threads {
+        thread.join().expect("no panic");
+    }
     assert!(dropped && published.len() == 600 && published.values().all(|times| *times == 1));
     for (number, records) in answers.lock().iter() {
         let first = &records[0];
@@ -250,7 +301,4 @@ fn two_doors_race_and_every_id_is_decided_and_published_once() {
         assert!(records.iter().all(|record| record.decision == first.decision), "{number} was decided twice");
     }
     assert_eq!(instance.ledger.unpublished(), 0);
-    let mut probe = crate::runtime::stream::Prefix::new(Position::start(0, 0), Default::default());
-    let held = one(&instance, streamed(transaction(IDS), IDS));
-    assert!(probe.advance(&step(IDS, held.held().expect("new"))));
 }

@@ -128,6 +128,30 @@ async fn after_a_crash_the_changelog_closes_the_gap_and_nothing_is_published_twi
 }
 
 #[tokio::test]
+async fn a_disk_that_takes_nothing_holds_no_lane_up_and_gets_all_of_it_later() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let instance = open(directory.path());
+    let (ledger, away) = (directory.path().join("ledger"), directory.path().join("away"));
+    fs::rename(&ledger, &away).expect("moved");
+    let (_, first) = instance.commit(0..5, None);
+    let (_, second) = instance.commit(5..10, Some(first));
+    for number in 0..10 {
+        let found = instance.ledger.find(&format!("t-{number}")).await.expect("memory");
+        assert!(found.is_some(), "visible although the disk has nothing of it");
+    }
+    assert!(instance.ledger.stats().waiting > 0);
+    fs::rename(&away, &ledger).expect("moved back");
+    while instance.ledger.stats().waiting > 0 {
+        std::thread::yield_now();
+    }
+    let expected = instance.fingerprint(10);
+    drop(instance);
+    let again = open(directory.path());
+    assert_eq!((again.positions.get(&0), again.ledger.stats().kept), (Some(&second), 10));
+    assert_eq!(again.fingerprint(10), expected);
+}
+
+#[tokio::test]
 async fn an_idle_partition_keeps_its_position_when_old_segments_go() {
     let directory = tempfile::tempdir().expect("a directory");
     let small = Options { segment_len_max: 16 << 10, bytes_max: 48 << 10, ..options(directory.path()) };

@@ -9,6 +9,9 @@ use crate::runtime::clock::{Clock, Moment};
 use crate::runtime::decisions::{self, Held, Ledger, Origin, Record};
 use crate::runtime::entities::{self, Entities};
 use crate::runtime::explainer::{self, Budget};
+use crate::runtime::inference::InferenceOptions;
+use crate::runtime::release::gates::Limits;
+use crate::runtime::resident;
 use crate::runtime::scorer::{self, Answer, Request, Scorer};
 use crate::runtime::slot::{Release, Slot};
 use crate::runtime::store::{Durability, OnFailure, Options, Running, Store};
@@ -63,7 +66,9 @@ pub(crate) fn open_with(options: Options, cache: usize) -> Instance {
     let schema = Schema::parse(include_str!("../../../../models/schemas/card-fraud.toml")).expect("a schema");
     let schema = Arc::new(schema);
     let ownership = Arc::new(Ownership::new(PARTITIONS, Partitioner::Murmur2, vec![TextField::CustomerId]));
-    (0..PARTITIONS).for_each(|partition| ownership.set(partition, Standing::Live));
+    for partition in 0..PARTITIONS {
+        ownership.set(partition, Standing::Live);
+    }
     let entities =
         Entities::with_partitions(entities::Options::default(), &[Arc::clone(&schema)], Some(Arc::clone(&ownership)));
     let entities = Arc::new(entities.expect("entities"));
@@ -97,11 +102,11 @@ fn scorer(
         ledger: Arc::clone(ledger),
         gate,
         clock: Clock::manual(Timestamp::from_seconds(T0)),
-        explanations: Budget::new(&explainer::Options::default(), Moment::now()),
+        explanations: Budget::new(&explainer::Options { cpu_ms_per_second: 1_000 }, Moment::now()),
         ownership,
     };
     let partition_key = vec![TextField::CustomerId];
-    Scorer::new(parts, scorer::Options { model_deadline: Duration::from_millis(10), partition_key })
+    Scorer::new(parts, scorer::Options { model_deadline: Duration::from_secs(20), partition_key })
 }
 
 /// A transaction of customer `number % 7` at merchant `number % 5`.
@@ -131,6 +136,7 @@ pub(crate) fn request(transaction: Transaction) -> Request {
         started: Moment::now(),
         deadline: Moment::now().after(Duration::from_mins(1)),
         explain: false,
+        effort: scorer::Effort::Whole,
     }
 }
 
@@ -144,6 +150,28 @@ pub(crate) fn streamed(transaction: Transaction, offset: i64) -> StreamRequest {
 }
 
 impl Instance {
+    /// Puts the shipped model in force.
+    pub(crate) fn with_model(self) -> Self {
+        let options = resident::Options {
+            enabled: true,
+            directory: Path::new(env!("CARGO_MANIFEST_DIR")).join("models"),
+            active: "card-fraud/1.0.0".into(),
+            standby: String::new(),
+            runtime_library: None,
+        };
+        // A run takes few rows, so that a group is several runs.
+        let inference = InferenceOptions { batch_len_max: 16.try_into().expect("a bound"), ..Default::default() };
+        let resident = resident::Resident::load(&options, inference, &Limits::default());
+        let loaded = resident.active.expect("the shipped model");
+        let changed: Result<_, entities::Error> = self.scorer.slot().change(|release| {
+            let plan = self.entities.admit(&loaded.schema)?;
+            let (schema, model) = (Arc::clone(&loaded.schema), Some(Arc::clone(&loaded.model)));
+            Ok(Release { schema, plan, model, ..release.clone() })
+        });
+        changed.expect("a release");
+        self
+    }
+
     pub(crate) async fn score(&self, transaction: Transaction) -> Answer {
         self.scorer.score(request(transaction)).await
     }
@@ -205,7 +233,9 @@ pub(crate) fn bits(features: &FeatureVector) -> Vec<u64> {
 /// A record without what differs between two runs: times taken and door.
 pub(crate) fn essence(record: &Record) -> (Vec<u64>, String) {
     let decision = &record.decision;
-    let said = (decision.outcome, decision.risk_score, decision.source, &decision.reasons, &decision.rules);
-    let text = format!("{said:?} {:?} {:?} {:?}", decision.degraded, record.standin, record.list_hits);
+    let score = decision.score.map(|score| score.get().to_bits());
+    let said = (decision.outcome, score, decision.risk_score, decision.source, &decision.reasons, &decision.rules);
+    let omitted = decision.explanation_omitted;
+    let text = format!("{said:?} {omitted:?} {:?} {:?} {:?}", decision.degraded, record.standin, record.list_hits);
     (bits(&record.features), format!("{} {text} {:?}", record.transaction.id(), decision.evaluated_at))
 }

@@ -14,11 +14,12 @@ mod replay;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::locals::Locals;
 use crate::domain::Span;
 use crate::edge::kafka::lane::{Assigned, Restored, Start};
 use crate::edge::kafka::options::{OnLostState, Start as StartAt};
@@ -26,7 +27,6 @@ use crate::runtime::clock::Clock;
 use crate::runtime::stream::{Position, StateSink};
 use crate::tasks;
 use crate::telemetry::events::{PartitionRestored, PartitionWaits, StateLost};
-use super::locals::Locals;
 use plan::{Plan, plan};
 pub(super) use replay::Failure;
 
@@ -130,7 +130,7 @@ impl Restorer {
     ) -> Self {
         let shop = Arc::new(Shop { options, sink, locals, changelog, clock });
         let (jobs, queue) = sync_channel::<Job>(QUEUE_LEN_MAX);
-        let (tell, finished) = channel();
+        let (tell, finished) = sync_channel(QUEUE_LEN_MAX);
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..THREADS {
             let (shop, queue, tell) = (Arc::clone(&shop), Arc::clone(&queue), tell.clone());
@@ -183,7 +183,7 @@ pub(super) const fn ready(partition: i32, position: Position) -> Restored {
     Restored::Ready(Start { partition, transactions: position.transactions, labels: position.labels })
 }
 
-fn work(shop: &Shop, queue: &Mutex<Receiver<Job>>, tell: &Sender<(i32, Arc<Cancel>, Outcome)>) {
+fn work(shop: &Shop, queue: &Mutex<Receiver<Job>>, tell: &SyncSender<(i32, Arc<Cancel>, Outcome)>) {
     loop {
         let taken = queue.lock().recv();
         let Ok(Job { assigned, is_cancelled }) = taken else { return };
@@ -229,11 +229,11 @@ impl Shop {
                 PartitionRestored { partition, entries, took }.emit();
                 Ok(position)
             }
-            Err(failure) => self.lost(partition, assigned, failure),
+            Err(failure) => self.lost(partition, assigned, &failure),
         }
     }
 
-    fn lost(&self, partition: u32, assigned: &Assigned, failure: Failure) -> Outcome {
+    fn lost(&self, partition: u32, assigned: &Assigned, failure: &Failure) -> Outcome {
         let reason = format!("partition {partition}: {}", failure.reason);
         if !failure.may_continue || self.options.on_lost_state == OnLostState::Stop {
             return Err(reason);

@@ -38,7 +38,8 @@ pub(super) fn plan(assigned: &Assigned, local: Option<Position>, start: Start) -
         Ok(position) => position,
         Err(Error::Newer(version)) => return Plan::Lost(Failure::newer(Error::Newer(version).to_string())),
         Err(Error::Malformed) => {
-            let reason = format!("offset {} was committed by somebody else: it says nothing of state", committed.offset);
+            let reason =
+                format!("offset {} was committed by somebody else: it says nothing of state", committed.offset);
             return Plan::Lost(Failure::lost(reason));
         }
     };
@@ -56,12 +57,9 @@ pub(super) fn plan(assigned: &Assigned, local: Option<Position>, start: Start) -
                 local.transactions, to.transactions
             )))
         }
-        Some(local) if (local.transactions, local.labels) == (to.transactions, to.labels) => {
-            Plan::Lost(Failure::lost(format!(
-                "state here and the group stand at offset {} and have not seen the same records",
-                to.transactions
-            )))
-        }
+        Some(local) if (local.transactions, local.labels) == (to.transactions, to.labels) => Plan::Lost(Failure::lost(
+            format!("state here and the group stand at offset {} and have not seen the same records", to.transactions),
+        )),
         Some(local) => Plan::Replay { from: Some(local), to },
     }
 }
@@ -81,7 +79,10 @@ pub(super) fn anew(assigned: &Assigned, start: Start) -> Position {
 
 fn gone(place: &Place, next: i64, topic: &str) -> Option<String> {
     (next < place.earliest).then(|| {
-        format!("{topic} from offset {next} to {} were deleted before they were read: retention is too short", place.earliest - 1)
+        format!(
+            "{topic} from offset {next} to {} were deleted before they were read: retention is too short",
+            place.earliest - 1
+        )
     })
 }
 

@@ -38,7 +38,7 @@ impl Failure {
     }
 
     /// The broker does not give it now: nothing is lost yet.
-    pub(super) fn unreachable(reason: String) -> Self {
+    pub(super) fn unreachable(reason: impl std::fmt::Display) -> Self {
         Self { reason: format!("the changelog cannot be read: {reason}"), may_continue: false, is_passing: true }
     }
 }
@@ -67,7 +67,7 @@ impl Replay<'_> {
         let mut blobs = 0;
         while self.position != Some(self.to) {
             if is_cancelled.is_asked() {
-                return Err(Failure::unreachable("the partition went".into()));
+                return Err(Failure::unreachable("the partition went"));
             }
             let Some(bytes) = reader.next(PATIENCE).map_err(Failure::unreachable)? else {
                 return Err(self.too_short());
@@ -127,12 +127,17 @@ impl Replay<'_> {
         if begins_at_first || age >= self.reach {
             return Ok(());
         }
-        let reason = format!("the changelog reaches back {age}, and the windows need {}: its retention is too short", self.reach);
+        let reason = format!(
+            "the changelog reaches back {age}, and the windows need {}: its retention is too short",
+            self.reach
+        );
         Err(Failure::lost(reason))
     }
 
     fn too_short(&self) -> Failure {
-        let ends = self.position.map_or_else(|| "has no record".to_owned(), |at| format!("ends at offset {}", at.transactions));
+        let ends = self
+            .position
+            .map_or_else(|| "has no record".to_owned(), |at| format!("ends at offset {}", at.transactions));
         Failure::lost(format!("the changelog {ends}, and the group has committed {}", self.to.transactions))
     }
 

@@ -21,8 +21,7 @@ pub(super) fn of_producer(call: &'static str, error: &KafkaError) -> Fault {
                 Class::Fatal
             }
         }),
-        KafkaError::MessageProduction(Code::QueueFull) => Class::Retriable,
-        KafkaError::Flush(Code::OperationTimedOut) => Class::Retriable,
+        KafkaError::MessageProduction(Code::QueueFull) | KafkaError::Flush(Code::OperationTimedOut) => Class::Retriable,
         // What else stops a message before it is queued leaves the transaction to be aborted.
         KafkaError::MessageProduction(code) => by_code(*code).unwrap_or(Class::Abortable),
         other => other.rdkafka_error_code().and_then(by_code).unwrap_or(Class::Fatal),

@@ -17,6 +17,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMe
 use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::ProducerContext;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, Statistics, TopicPartitionList};
 
@@ -165,7 +166,7 @@ impl ConsumerContext for Ear {
         let generation = generation(consumer);
         let is_lost = consumer.assignment_lost();
         let partitions: Vec<i32> =
-            list.elements_for_topic(&self.topics.transactions).iter().map(|place| place.partition()).collect();
+            list.elements_for_topic(&self.topics.transactions).iter().map(TopicPartitionListElem::partition).collect();
         let (event, result) = if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             (Event::Assigned(partitions), consumer.incremental_assign(&TopicPartitionList::new()))
         } else {

@@ -19,7 +19,7 @@ use rdkafka::bindings::rd_kafka_flush;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
@@ -28,6 +28,7 @@ use self::contexts::{Deliveries, Ear, News, at_offsets};
 use super::broker::{Broker, Event, Lag};
 use super::fault::{Class, Fault};
 use super::record::{Assigned, Committed, Fetched, Headers, NextOffset, Output, Place, Sink, Source, Start};
+use crate::edge::kafka::headers::{self, NamedValue};
 use crate::runtime::clock::Moment;
 use crate::tasks;
 use crate::telemetry::stream_lane::ClientStuck;
@@ -145,8 +146,8 @@ impl Cluster {
         let key = key.map(|_| bytes.split().freeze());
         bytes.put_slice(payload.unwrap_or_default());
         let payload = payload.map(|_| bytes.freeze());
-        let owned = |header: Header<'_, &[u8]>| (header.key.into(), header.value.map(Bytes::copy_from_slice));
-        let headers: Headers = message.headers().map(|headers| headers.iter().map(owned).collect()).unwrap_or_default();
+        let owned = |(name, value): NamedValue| (name.into(), value.map(Bytes::from));
+        let headers: Headers = headers::read(message).into_iter().map(owned).collect();
         let timestamp_ms = message.timestamp().to_millis();
         Some(Fetched {
             source,

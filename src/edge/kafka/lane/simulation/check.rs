@@ -51,7 +51,7 @@ fn counted_once(world: &World, partition: i32, scores: &[Score], found: &mut Vec
     }
     let inputs = &world.inputs[&(Source::Transactions, partition)];
     let expected: BTreeSet<i64> =
-        inputs.iter().filter(|input| input.id % SILENT != 0).map(|input| input.offset).collect();
+        inputs.iter().filter(|input| !input.id.is_multiple_of(SILENT)).map(|input| input.offset).collect();
     for offset in expected.difference(&seen) {
         found.push(format!("KA-1: missing: {partition}@{offset}"));
     }

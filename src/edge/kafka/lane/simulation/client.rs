@@ -77,6 +77,7 @@ impl Client {
         };
         let (process, text) = (self.process, class.as_str());
         world.tell(|| format!("{process}: {call} {text}"));
+        world.count(format!("{call} {text}"));
         if class != Class::Retriable && !matches!(call, "committed" | "places") {
             self.trouble = Some(class);
         }
@@ -97,9 +98,13 @@ impl Client {
             Err(fault) => fault.text == "simulated" && !world.is_away() && world.draws(500),
         };
         let effect = if happens { effect(&mut world) } else { Ok(()) };
+        if happens && result.is_err() {
+            world.count(format!("{call} happened unseen"));
+        }
         if let Err(fault) = &effect {
             let (process, text) = (self.process, fault.to_string());
             world.tell(|| format!("{process}: {text}"));
+            world.count(text);
         }
         // A refusal counts, a fault hides the outcome.
         result.and(effect)
@@ -151,7 +156,8 @@ impl Broker for Client {
                 let process = self.process;
                 world.tell(|| format!("{process}: {event:?} under {generation:?}"));
                 self.captured = generation;
-                if let Event::Revoked { partitions, .. } = &event {
+                if let Event::Revoked { partitions, is_lost } = &event {
+                    world.count(if *is_lost { "partitions lost" } else { "partitions revoked" });
                     self.positions.retain(|(_, partition), _| !partitions.contains(partition));
                 }
                 return event;
@@ -184,6 +190,8 @@ impl Broker for Client {
         let mut world = self.world.borrow_mut();
         let chances = world.chances;
         if world.is_away() || world.is_unstable(partitions) || world.draws(chances.retriable) {
+            let is_unstable = world.is_unstable(partitions);
+            world.count(if is_unstable { "committed unstable" } else { "committed retriable" });
             world.pass(Duration::from_millis(100));
             return Err(Fault::new(Class::Retriable, "committed", "unstable or away"));
         }

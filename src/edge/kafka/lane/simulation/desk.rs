@@ -45,7 +45,7 @@ impl Kept {
         self.watermark = self.watermark.max(i64::try_from(entry.id).unwrap_or(i64::MAX));
         let count = self.counts.entry(entry.key).or_default();
         *count += 1;
-        (entry.id % SILENT != 0).then_some(*count)
+        (!entry.id.is_multiple_of(SILENT)).then_some(*count)
     }
 
     fn metadata(&self) -> String {
@@ -130,6 +130,11 @@ impl Work for Desk {
         let waiting: Vec<i32> = self.restoring.keys().copied().collect();
         for partition in waiting {
             if !self.world.borrow_mut().draws(300) {
+                continue;
+            }
+            if self.world.borrow().lost == Some(partition) {
+                self.restoring.remove(&partition);
+                ready.push(Restored::Failed { partition, reason: "its changelog is gone".into() });
                 continue;
             }
             let Some(state) = self.restore(&self.restoring[&partition].0) else { continue };
@@ -224,7 +229,7 @@ impl Work for Desk {
     }
 
     fn halt(&self) -> Option<String> {
-        None
+        self.world.borrow().halted.clone()
     }
 }
 

@@ -73,6 +73,12 @@ pub(super) struct World {
     pub(super) disks: BTreeMap<usize, Disk>,
     pub(super) away_until: Duration,
     pub(super) violations: Vec<String>,
+    /// Why the work stops the lane, if it does.
+    pub(super) halted: Option<String>,
+    /// A partition whose state cannot be had.
+    pub(super) lost: Option<i32>,
+    /// How often each kind of thing happened.
+    pub(super) counts: BTreeMap<String, u64>,
     /// The last things that happened, shown when a seed fails.
     story: VecDeque<String>,
 }
@@ -98,6 +104,9 @@ impl World {
             disks: BTreeMap::new(),
             away_until: Duration::ZERO,
             violations: Vec::new(),
+            halted: None,
+            lost: None,
+            counts: BTreeMap::new(),
             story: VecDeque::new(),
         }
     }
@@ -109,8 +118,12 @@ impl World {
         self.story.push_back(format!("{:>9.3} {}", self.now.as_secs_f64(), what()));
     }
 
+    pub(super) fn count(&mut self, what: impl Into<String>) {
+        *self.counts.entry(what.into()).or_default() += 1;
+    }
+
     pub(super) fn story(&self) -> String {
-        self.story.iter().map(|line| format!("{line}\n")).collect()
+        self.story.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
     }
 
     pub(super) fn is_away(&self) -> bool {
@@ -214,6 +227,7 @@ impl World {
         for (next, text) in self.transactions[transaction].offsets.clone() {
             let place = (next.source, next.partition);
             let before = self.offsets.insert(place, Committed::parse(next.offset, &text));
+            self.count("offset committed");
             if let Some(before) = before.filter(|before| before.offset > next.offset) {
                 self.violations.push(format!("KA-2: {place:?} moved back: {} -> {}", before.offset, next.offset));
             }
@@ -233,7 +247,10 @@ impl World {
                 overdue.push(transaction);
             }
         }
-        overdue.into_iter().for_each(|transaction| self.end(transaction, End::Aborted));
+        for transaction in overdue {
+            self.count("transaction timed out");
+            self.end(transaction, End::Aborted);
+        }
     }
 
     /// Tells whether an open transaction has offsets for one of these partitions: a reader has to wait for it.

@@ -1,0 +1,167 @@
+//! What rules, lists and policy make of an evaluation, and the record that comes of it: the same for every door.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::explained::Explained;
+use super::{Evaluation, Release, Request, Scorer};
+use crate::domain::{
+    Decision, DecisionId, DecisionSource, DegradedReason, EntityKey, Latency, Outcome, RuleVerdict, Score, Timestamp,
+    Transaction,
+};
+use crate::runtime::clock::Moment;
+use crate::runtime::decisions::{Cursor, ListHit, Origin, Record};
+use crate::runtime::standin::Answered;
+use crate::scoring::decide::policy::StandinLoad;
+use crate::scoring::decide::{self, Decided, Inputs, append_contributions};
+use crate::scoring::expression::Scope;
+use crate::scoring::rule::{Mode, Rule};
+
+/// What rules, lists and policy made of an evaluation.
+pub(super) struct Weighed {
+    pub(super) decided: Decided,
+    rules: SmallVec<[RuleVerdict; 24]>,
+    list_hits: Vec<ListHit>,
+    standin: StandinLoad,
+}
+
+/// What was decided and how it is explained.
+struct Verdict {
+    decided: Decided,
+    rules: SmallVec<[RuleVerdict; 24]>,
+    explained: Explained,
+}
+
+impl Scorer {
+    /// Evaluates rules, lists and policy over what is known of a transaction.
+    pub(super) fn weigh(&self, request: &Request, release: &Release, evaluation: &Evaluation) -> Weighed {
+        let score = evaluation.score.ok();
+        let scope = Scope { transaction: &request.transaction, features: &evaluation.features, score };
+        let verdicts = release.rules.evaluate(&scope);
+        let rules = active_rules(release, &verdicts);
+        let list_entries = release.lists.matches(&request.transaction, request.received_at);
+        let standin = self.standin_load(score, release, request);
+        let decided = decide::decide(&Inputs {
+            transaction: &request.transaction,
+            score,
+            rules: &rules,
+            lists: &list_entries,
+            thresholds: &release.facts.thresholds,
+            policy: &release.policy,
+            standin,
+        });
+        let list_hits = list_entries.iter().map(|entry| ListHit::of(entry)).collect();
+        let rules = rules.iter().map(|(_, verdict)| *verdict).collect();
+        Weighed { decided, rules, list_hits, standin }
+    }
+
+    pub(super) fn record(
+        &self,
+        request: Request,
+        release: &Release,
+        (weighed, explained): (Weighed, Explained),
+        evaluation: Evaluation,
+    ) -> Record {
+        let Weighed { decided, rules, list_hits, standin } = weighed;
+        let decision = self.assemble(&request, release, Verdict { decided, rules, explained }, &evaluation);
+        Record {
+            decision,
+            transaction: request.transaction,
+            payload_hash: evaluation.payload_hash,
+            features: evaluation.features,
+            standin,
+            list_hits,
+            received_at: request.received_at,
+            cursor: Cursor::default(),
+            origin: Origin::Rest,
+        }
+    }
+
+    /// Counts an answer of the stand-in policy towards its limits.
+    pub(super) fn count_standin(
+        &self,
+        transaction: &Transaction,
+        (source, outcome): (DecisionSource, Outcome),
+        release: &Release,
+        received_at: Timestamp,
+    ) {
+        if source == DecisionSource::Standin {
+            let entity = self.partition_entity(transaction);
+            let answer = Answered { entity, amount: transaction.base_amount().unwrap_or(0), outcome };
+            self.inner.standin.record(&answer, &release.policy.standin, received_at);
+        }
+    }
+
+    fn standin_load(&self, score: Option<Score>, release: &Release, request: &Request) -> StandinLoad {
+        if score.is_some() {
+            return StandinLoad::default();
+        }
+        let key = self.partition_entity(&request.transaction);
+        self.inner.standin.load(key, &release.policy.standin, request.received_at)
+    }
+
+    fn partition_entity(&self, transaction: &Transaction) -> Option<EntityKey> {
+        let mut fields = self.inner.options.partition_key.iter();
+        let (field, id) = fields.find_map(|field| Some((field, transaction.text(*field)?)))?;
+        Some(EntityKey::new(field.slot() as u64, id))
+    }
+
+    fn assemble(&self, request: &Request, release: &Release, verdict: Verdict, evaluation: &Evaluation) -> Decision {
+        let Verdict { decided, rules, explained } = verdict;
+        let mut reasons = decided.reasons;
+        let mut explanation_omitted = None;
+        match explained {
+            Explained::NotDue => {}
+            Explained::Omitted(why) => explanation_omitted = Some(why),
+            Explained::Contributions(contributions) => append_contributions(&mut reasons, &contributions, |feature| {
+                let feature = &release.schema.features()[feature];
+                (&feature.code, &feature.description)
+            }),
+        }
+        let total = Moment::now().micros_since(request.started);
+        Decision {
+            id: DecisionId(evaluation.payload_hash),
+            transaction_id: request.transaction.id().into(),
+            outcome: decided.outcome,
+            score: evaluation.score.ok(),
+            risk_score: decided.risk_score,
+            reasons,
+            rules,
+            explanation_omitted,
+            release: Arc::clone(&release.facts),
+            source: decided.source,
+            degraded: degraded(request, evaluation),
+            latency: Latency { total, ..evaluation.latency },
+            trace_id: request.trace_id,
+            evaluated_at: self.inner.parts.clock.now(),
+        }
+    }
+}
+
+/// Pairs the active rules with their verdicts; shadow rules are evaluated for their counts only.
+fn active_rules<'a>(release: &'a Release, verdicts: &[RuleVerdict]) -> SmallVec<[(&'a Rule, RuleVerdict); 24]> {
+    let evaluated = release.rules.evaluated();
+    let mut active = SmallVec::new();
+    for (place, (rule, verdict)) in evaluated.zip(verdicts).enumerate() {
+        release.rule_counters.count(place, *verdict);
+        if rule.mode == Mode::Active {
+            active.push((rule, *verdict));
+        }
+    }
+    active
+}
+
+fn degraded(request: &Request, evaluation: &Evaluation) -> SmallVec<[DegradedReason; 2]> {
+    let mut reasons = SmallVec::new();
+    if let Err(reason) = evaluation.score {
+        reasons.push(reason);
+    }
+    if evaluation.features.capped {
+        reasons.push(DegradedReason::FeaturesCapped);
+    }
+    if request.transaction.base_amount().is_none() {
+        reasons.push(DegradedReason::RateMissing);
+    }
+    reasons
+}
