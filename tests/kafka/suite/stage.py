@@ -241,7 +241,10 @@ class Stage:
         return time.monotonic() - began
 
     def _states(self):
-        return "; ".join(f"{one.instance}: {one.get('/readyz')[1][:200] if one.runs else 'ended'}, {one.end_of_log(6)}" for one in self.services)
+        owners = "nobody can say"
+        with contextlib.suppress(Failure):
+            owners = self.owners()
+        return f"owners {owners}; " + "; ".join(f"{one.instance}: {one.get('/readyz')[1][:200] if one.runs else 'ended'}, {one.end_of_log(6)}" for one in self.services)
 
     def owners(self):
         """Which instance has which partitions of the input, as the coordinator knows it."""
