@@ -13,7 +13,7 @@ use fraudd::runtime::clock::{Clock, Moment};
 use fraudd::runtime::decisions::{self, Ledger, Origin};
 use fraudd::runtime::entities::{self, Entities};
 use fraudd::runtime::explainer::{self, Budget};
-use fraudd::runtime::scorer::{Effort, self, Request, Scorer};
+use fraudd::runtime::scorer::{self, Effort, Request, Scorer};
 use fraudd::runtime::slot::{Release, Slot};
 use fraudd::runtime::store::{Durability, OnFailure, Options, Store};
 use fraudd::runtime::stream::{
@@ -121,7 +121,8 @@ fn main() {
             let (received_at, trace_id) = (transaction.occurred_at(), TraceId(1));
             let transaction = transaction.clone();
             let effort = Effort::Whole;
-            let request = Request { transaction, trace_id, received_at, started: now, deadline, explain: false, effort };
+            let request =
+                Request { transaction, trace_id, received_at, started: now, deadline, explain: false, effort };
             StreamRequest { request, late: false, decided: None, origin: Origin::Stream { partition: 0, offset: 0 } }
         });
         let requests: Vec<_> = requests.collect();

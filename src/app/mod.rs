@@ -224,6 +224,9 @@ impl App {
                 reading.ready(&shutdown, |reason| service.life.tell(reason)).await;
             }
             become_ready(&service, &settings, &shutdown);
+            if let Some(reading) = &mut reading {
+                reading.watch(&service, &shutdown);
+            }
             (terminal.listening)(address);
         }
         server.await?;

@@ -15,7 +15,7 @@ use anyhow::{Context, bail};
 
 use crate::config::Settings;
 use crate::domain::{Span, TextField};
-use crate::edge::http::Service;
+use crate::edge::http::{Phase, Service};
 use crate::edge::kafka::options::{Options, RestAck};
 use crate::edge::kafka::outbox::{self, CursorFile, Outbox};
 use crate::edge::kafka::signature::Key;
@@ -38,6 +38,8 @@ const FIRST_PATIENCE: Duration = Duration::from_mins(1);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long readiness waits for partitions to be restored.
 const READY_WAIT: Duration = Duration::from_mins(2);
+/// How often readiness is kept to what the lanes say.
+const WATCH_EVERY: Duration = Duration::from_millis(250);
 /// How long readiness waits for a broker that is away: the REST door can do without.
 const AWAY_WAIT: Duration = Duration::from_secs(10);
 
@@ -148,7 +150,8 @@ fn partitions(options: &Options, known: Option<u32>) -> anyhow::Result<u32> {
 
 /// The stream while the service runs.
 pub(super) struct Running {
-    lanes: Lanes,
+    lanes: Arc<Lanes>,
+    watch: Option<tokio::task::JoinHandle<()>>,
     outbox: tokio::task::JoinHandle<()>,
     /// Asked after the lanes have ended.
     end: Shutdown,
@@ -165,7 +168,30 @@ impl Running {
                 async move { outbox.run(&end).await }
             }
         });
-        Self { lanes, outbox: task, end }
+        Self { lanes: Arc::new(lanes), watch: None, outbox: task, end }
+    }
+
+    /// Keeps readiness to what the lanes say, from now on.
+    pub(super) fn watch(&mut self, service: &Arc<Service>, shutdown: &Shutdown) {
+        let (lanes, service, stop) = (Arc::clone(&self.lanes), Arc::clone(service), shutdown.clone());
+        let on_exit = OnExit::Restart { restarts_max: 10 };
+        self.watch = Some(tasks::spawn("stream-readiness", on_exit, shutdown.clone(), move || {
+            let (lanes, service, stop) = (Arc::clone(&lanes), Arc::clone(&service), stop.clone());
+            async move {
+                let mut told = None;
+                while !stop.is_asked() {
+                    let trouble = lanes.trouble();
+                    if trouble != told {
+                        match &trouble {
+                            Some(reason) => service.life.enter_if(Phase::Ready, Phase::Unready, reason),
+                            None => service.life.enter_if(Phase::Unready, Phase::Ready, "the stream is read again"),
+                        }
+                        told = trouble;
+                    }
+                    let _ = tokio::time::timeout(WATCH_EVERY, stop.asked()).await;
+                }
+            }
+        }));
     }
 
     /// Waits until partitions are restored, or the broker has been away for a while. `tell` hears how far it is.
@@ -186,7 +212,10 @@ impl Running {
 
     /// Ends it: lanes first, then the outbox.
     pub(super) async fn drain(self) {
-        let Self { lanes, outbox, end } = self;
+        let Self { lanes, watch, outbox, end } = self;
+        if let Some(watch) = watch {
+            let _ = watch.await;
+        }
         let _ = tokio::task::spawn_blocking(move || lanes.join()).await;
         end.ask();
         let _ = outbox.await;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::{LaneThread, Stream, reach};
 use crate::config::Settings;
 use crate::edge::http::Service;
@@ -11,7 +13,7 @@ use crate::edge::kafka::desk::{
     Desk, IntakeOptions, Locals, Options as DeskOptions, Parts, RateOptions, RestoreOptions, ScribeOptions,
 };
 use crate::edge::kafka::lane::cluster::{Cluster, Topics};
-use crate::edge::kafka::lane::{self, Options as LaneOptions, Sink, Status};
+use crate::edge::kafka::lane::{self, Options as LaneOptions, Sink, State, Status};
 use crate::edge::kafka::options::Options;
 use crate::edge::wire::{Contract, Mapping};
 use crate::runtime::clock::Clock;
@@ -26,7 +28,7 @@ const DEADLINE: std::time::Duration = std::time::Duration::from_secs(1);
 /// Lanes that run.
 pub(in super::super) struct Lanes {
     statuses: Vec<Arc<Status>>,
-    threads: Vec<LaneThread>,
+    threads: Mutex<Vec<LaneThread>>,
 }
 
 /// What each new life of a lane is made of.
@@ -116,12 +118,25 @@ impl Lanes {
                 lane::run(make, &status, &shutdown);
             })?);
         }
-        Ok(Self { statuses, threads })
+        Ok(Self { statuses, threads: Mutex::new(threads) })
     }
 
     /// Tells whether every lane reads all of its partitions.
     pub(super) fn are_ready(&self) -> bool {
         self.statuses.iter().all(|status| status.is_ready() && status.shown().restoring.is_empty())
+    }
+
+    /// Says what keeps the stream from being read until somebody looks: records that cannot be taken, state that
+    /// is lost. A broker that is away is not among it, for the REST door goes on without.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.statuses.iter().find_map(|status| {
+            let shown = status.shown();
+            match shown.failed.first() {
+                _ if shown.state == State::Halted => Some(format!("the stream is halted: {}", shown.reason)),
+                Some((_, reason)) => Some(format!("a partition of the stream cannot be read: {reason}")),
+                None => None,
+            }
+        })
     }
 
     /// Returns how many partitions are being restored.
@@ -130,8 +145,9 @@ impl Lanes {
     }
 
     /// Waits until every lane has ended. Blocks.
-    pub(super) fn join(self) {
-        for thread in self.threads {
+    pub(super) fn join(&self) {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
             // A lane that panicked has told so, and asked for shutdown.
             let _ = thread.join();
         }

@@ -150,6 +150,13 @@ impl Life {
         ReadinessChanged { ready: phase == Phase::Ready, reason }.emit();
     }
 
+    /// Enters a phase from another one; from any other nothing changes.
+    pub fn enter_if(&self, from: Phase, to: Phase, reason: &str) {
+        if self.phase() == from {
+            self.enter(to, reason);
+        }
+    }
+
     /// Tells more of why the phase is what it is, without a line in the log.
     pub fn tell(&self, reason: &str) {
         reason.clone_into(&mut self.reason.lock());

@@ -92,6 +92,11 @@ fn put(events: u64, whole: bool, entries: &[(u32, Option<Position>)]) -> Vec<u8>
     out
 }
 
+/// Returns a frame that says that no position holds any more.
+pub(super) fn nothing() -> Vec<u8> {
+    put(0, true, &[])
+}
+
 /// One frame of positions.
 #[derive(Debug, PartialEq, Eq)]
 struct Read {

@@ -7,10 +7,11 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::encoding::{self, Tag};
 use super::error::{Damage, Error};
 use super::frame::{self, Found};
 use super::segment::{self, HEADER_LEN, Header};
-use super::{Kind, lock};
+use super::{Kind, lock, positions};
 
 /// What a look at one log found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,17 +64,23 @@ pub fn repair(directory: &Path, into: &Path, tell: &dyn Fn(&Path)) -> Result<Che
         return Err(Error::NotEmpty { path: into.into() });
     }
     let _target = lock(into)?;
-    let lists = directory.join("lists.json");
-    if lists.exists() {
-        let target = into.join("lists.json");
-        fs::copy(&lists, &target).map_err(Error::io("write", &target))?;
+    for name in ["lists.json", "stream.json"] {
+        let (source, target) = (directory.join(name), into.join(name));
+        if source.exists() {
+            fs::copy(&source, &target).map_err(Error::io("write", &target))?;
+        }
     }
+    let look = |name: &str, kind| walk(&directory.join(name), kind, tell, &mut |_, _, _| Ok(()));
+    let is_whole = look("events", Kind::Events)?.damages.is_empty() && look("ledger", Kind::Ledger)?.damages.is_empty();
+    let nothing = positions::nothing();
     let copy = |name: &str, kind| {
         let target = into.join(name);
         fs::create_dir_all(&target).map_err(Error::io("create", &target))?;
         let mut copy = Copy { directory: target, kind, open: None };
         let report = walk(&directory.join(name), kind, tell, &mut |header, sequence, payload| {
-            copy.put(header, sequence, payload)
+            // Where something is missing no partition is where it was: the stream's changelog brings it back.
+            let is_position = encoding::note(payload).is_some_and(|note| note.tag == Tag::Positions);
+            copy.put(header, sequence, if is_position && !is_whole { &nothing } else { payload })
         })?;
         copy.finish()?;
         Ok(report)

@@ -144,7 +144,7 @@ pub struct Step {
     pub offset: i64,
     /// What became of it.
     pub disposition: Disposition,
-    /// Its event time, when it may move the watermark: not for labels, late, future and dead records.
+    /// Its event time, when it may move the watermark: not for labels and late records, nor for those that could not be read.
     pub event_time: Option<Timestamp>,
     /// The ledger's hash of its id; 0 when it has none.
     pub id_hash: u64,

@@ -273,7 +273,9 @@ impl Work for Desk {
     }
 
     fn shed(&mut self, batch: &mut Batch, partitions: &[i32]) {
-        partitions.iter().for_each(|partition| drop(batch.parts.remove(partition)));
+        for partition in partitions {
+            batch.parts.remove(partition);
+        }
     }
 
     fn is_empty(&self, batch: &Batch) -> bool {

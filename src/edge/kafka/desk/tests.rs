@@ -214,7 +214,8 @@ fn every_bad_record_is_a_dead_letter_and_its_neighbours_are_decided() {
     let mut rig = rig(directory.path());
     let good = |nth| of(&transaction(nth));
     let (first, second) = (mine(&rig.instance, 0), mine(&rig.instance, 1));
-    let foreign = (0..).find(|number| rig.instance.partition_of(&transaction(*number)) != 0).expect("endless");
+    let foreign =
+        (0..100).find(|number| rig.instance.partition_of(&transaction(*number)) != 0).expect("of seven customers");
     let text = |text: &str| fetched(Source::Transactions, Some(text.as_bytes().to_vec()));
     let mut early = good(second);
     early.timestamp_ms = Some(0);
@@ -429,7 +430,6 @@ fn requests_of_the_rest_door_and_records_race_for_one_answer() {
         let scorer = rig.instance.scorer.clone();
         let asked = request(transaction.clone());
         let (answer, outputs) = std::thread::scope(|scope| {
-            #[expect(clippy::disallowed_methods, reason = "a scoped thread of a test")]
             let answer = scope.spawn(|| runtime.block_on(scorer.score(asked)));
             let outputs = rig.take([of(&transaction)]);
             (answer.join().expect("no panic"), outputs)

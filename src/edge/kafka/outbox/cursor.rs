@@ -113,7 +113,7 @@ impl CursorFile {
         match write(&self.path, Kept { first: self.first, acknowledged, partitions: self.partitions }) {
             Ok(()) => self.acknowledged.store(acknowledged, Ordering::Relaxed),
             Err(error) => {
-                OutboxStuck { reason: &format!("its cursor cannot be written: {error}"), is_first: false }.emit()
+                OutboxStuck { reason: &format!("its cursor cannot be written: {error}"), is_first: false }.emit();
             }
         }
     }

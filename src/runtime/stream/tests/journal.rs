@@ -152,6 +152,30 @@ async fn a_disk_that_takes_nothing_holds_no_lane_up_and_gets_all_of_it_later() {
 }
 
 #[tokio::test]
+async fn a_repaired_store_claims_no_position_that_it_lost_something_of() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let instance = open(directory.path());
+    let end = groups(&instance).await.pop();
+    drop(instance);
+    let repaired = |from: &Path| {
+        let target = tempfile::tempdir().expect("a directory");
+        crate::runtime::store::repair(from, &target.path().join("new"), &|_| {}).expect("copied");
+        let again = open(&target.path().join("new"));
+        assert_eq!(again.ledger.unpublished(), 5, "what the REST door decided is still owed");
+        (again.positions.get(&0).copied(), again.ledger.stats().kept, target)
+    };
+    let (position, kept, _whole) = repaired(directory.path());
+    assert_eq!((position, kept), (end, 35));
+    let damaged = cut(directory.path(), "neither", 0);
+    let events = newest(damaged.path(), "events");
+    let mut bytes = fs::read(&events).expect("readable");
+    bytes[400] ^= 1;
+    fs::write(&events, bytes).expect("written");
+    let (position, kept, _repaired) = repaired(damaged.path());
+    assert_eq!((position, kept), (None, 35), "the decisions are all there, an event is not");
+}
+
+#[tokio::test]
 async fn an_idle_partition_keeps_its_position_when_old_segments_go() {
     let directory = tempfile::tempdir().expect("a directory");
     let small = Options { segment_len_max: 16 << 10, bytes_max: 48 << 10, ..options(directory.path()) };

@@ -99,8 +99,8 @@ mod tests {
         Assigned { partition: 3, transactions: Place { committed, earliest, latest: 90 }, labels }
     }
 
-    fn committed(position: Position) -> Option<Committed> {
-        Some(Committed { offset: position.transactions, metadata: position.metadata(), token: None })
+    fn committed(position: Position) -> Committed {
+        Committed { offset: position.transactions, metadata: position.metadata(), token: None }
     }
 
     fn check(assigned: &Assigned, local: Option<Position>, expected: &Plan) {
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn local_state_is_trusted_at_or_before_the_committed_offset() {
-        let group = assigned(committed(at(50, 8)), 0);
+        let group = assigned(Some(committed(at(50, 8))), 0);
         check(&group, Some(at(50, 8)), &Plan::Go(at(50, 8)));
         check(&group, Some(at(40, 7)), &Plan::Replay { from: Some(at(40, 7)), to: at(50, 8) });
         check(&group, None, &Plan::Replay { from: None, to: at(50, 8) });
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_known_is_said() {
-        check_lost(&assigned(committed(at(50, 8)), 60), None, "deleted before they were read");
+        check_lost(&assigned(Some(committed(at(50, 8))), 60), None, "deleted before they were read");
         let foreign = Some(Committed { offset: 50, metadata: String::new(), token: None });
         check_lost(&assigned(foreign, 0), None, "by somebody else");
         let newer = Some(Committed { offset: 50, metadata: "v9;x".into(), token: None });
