@@ -73,7 +73,7 @@ def poison(suite, seed):
         # Now nothing but poison: that is no bad record, that is a bad sender.
         stage.send([traffic.poison("other_schema") for _ in range(400)])
         wait_until(lambda: service.said("halted"), 20, lambda: f"a storm of poison to stop the lane: {service.end_of_log()}")
-        is_unready = service.get("/readyz")[0] == 503
+        wait_until(lambda: service.get("/readyz")[0] == 503, 10, lambda: f"readiness to go with the lane: {service.get('/readyz')}")
         left = sum(stage.lag().values())
         if not left:
             raise Failure("the lane stopped after the whole storm had gone through")
@@ -82,8 +82,6 @@ def poison(suite, seed):
         service.start()
         stage.settle()
         stage.verify()
-        if not is_unready:
-            raise Failure("it called itself ready with its lane halted")
         return f"{told['dead']} put aside, neighbours scored; a storm of 400 stopped the lane with {left} unread"
 
 
