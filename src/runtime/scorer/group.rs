@@ -109,7 +109,7 @@ impl Scorer {
             Err(answer) => return Some(answer),
         };
         if let Some(record) = decided {
-            return Some(Streamed::New(self.take_over(claimed, *record, origin)));
+            return Some(Streamed::New(self.take_over(claimed, *record, origin, late)));
         }
         let started = Moment::now();
         let (features, event, deferred) = if late {
@@ -174,8 +174,11 @@ impl Scorer {
         Held::confirmed(record, is_known)
     }
 
-    /// Takes over the decision of another instance's REST door, and its event.
-    fn take_over(&self, claimed: Claimed, record: Record, origin: Origin) -> Held {
+    /// Takes over a decision that stands, and its event unless it came beyond the allowed lateness.
+    fn take_over(&self, claimed: Claimed, record: Record, origin: Origin, late: bool) -> Held {
+        if late {
+            return claimed.decided(Record { origin, ..record }, Vec::new(), false);
+        }
         let deferred = self.inner.parts.gate.is_replaying();
         if !deferred {
             self.inner.parts.entities.absorb(&record.transaction);
