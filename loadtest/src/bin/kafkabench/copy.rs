@@ -129,7 +129,7 @@ fn producer(bootstrap: &str, args: &Args) -> rdkafka::ClientConfig {
 }
 
 impl<'a> Copy<'a> {
-    /// Polls until the batch is full or its first record has waited long enough.
+    /// Polls until the batch is full, or its first record has waited long enough and nothing lies ready.
     fn gather(&self) -> anyhow::Result<Vec<BorrowedMessage<'a>>> {
         let mut batch = Vec::new();
         let mut wait = IDLE_POLL;
@@ -145,13 +145,6 @@ impl<'a> Copy<'a> {
                 Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {}
                 Some(Err(error)) => return Err(error).context("poll"),
                 None => break,
-            }
-            if until.is_some() && wait.is_zero() {
-                // What lies ready may still come along.
-                match self.consumer.poll(Duration::ZERO) {
-                    Some(Ok(record)) if batch.len() < self.args.rows_max => batch.push(record),
-                    _ => break,
-                }
             }
         }
         Ok(batch)

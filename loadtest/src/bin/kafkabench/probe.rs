@@ -24,6 +24,9 @@ use super::client::{self, id_range, number_of};
 use super::fill::{self, Line};
 use super::progress::cpu_seconds;
 
+/// Waits beyond ten minutes count as that.
+const MICROS_MAX: u64 = 600_000_000;
+
 /// What to send, and where to look for it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -129,7 +132,7 @@ fn send(bootstrap: &str, args: &Args, lines: &[Line]) -> anyhow::Result<Sent> {
     let producer = fill::producer(bootstrap, 0)?;
     producer.client().fetch_metadata(Some(&args.input), client::ANSWER_WITHIN)?;
     let warm = (args.rate * args.warm_up) as usize;
-    let mut late = Histogram::new(3)?;
+    let mut late = Histogram::new_with_bounds(1, MICROS_MAX, 3)?;
     let mut cpu_at_warm = None;
     let begun = Instant::now() + Duration::from_millis(200);
     for (at, line) in lines.iter().enumerate() {
@@ -152,7 +155,7 @@ fn micros(duration: Duration) -> u64 {
 
 /// Matches what was seen with what was sent; waits for the rest, but not for ever.
 fn collect(args: &Args, numbers: &HashMap<u64, usize>, sent: &Sent, seen: &std::sync::mpsc::Receiver<Sight>) -> anyhow::Result<()> {
-    let mut latency = Histogram::<u64>::new(3)?;
+    let mut latency = Histogram::<u64>::new_with_bounds(1, MICROS_MAX, 3)?;
     let mut counts = vec![0_u32; numbers.len()];
     let (mut missing, mut unknown) = (numbers.len(), 0_u64);
     let until = Instant::now() + Duration::from_secs_f64(args.linger);

@@ -70,7 +70,15 @@ impl Group {
 
     /// The sum of the committed offsets; what was never committed counts nothing.
     fn committed(&self) -> anyhow::Result<i64> {
-        let found = self.consumer.committed_offsets(self.wanted.clone(), client::ANSWER_WITHIN).context("asking for offsets")?;
+        let until = Instant::now() + client::ANSWER_WITHIN;
+        let found = loop {
+            match self.consumer.committed_offsets(self.wanted.clone(), client::ANSWER_WITHIN) {
+                Ok(found) => break found,
+                // A group's first coordinator may still be coming up.
+                Err(error) if Instant::now() > until => return Err(error).context("asking for offsets"),
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
         Ok(found.elements().iter().filter_map(|entry| entry.offset().to_raw()).filter(|offset| *offset > 0).sum())
     }
 }
