@@ -22,8 +22,8 @@ import pathlib
 import signal
 import sys
 
-import parts
-import report
+import measures
+import summary
 from rig import ROOT, Failure, Rig, say
 from workers import catalogue
 
@@ -98,7 +98,7 @@ class Bench:
             raise SystemExit("the copy loop copies somebody's outputs: name a worker that decides, too")
         say(f"looking at the outputs of {source.name}")
         copy.profile = self.rig.folder / "profile.json"
-        told = parts.profile(self.rig, source, self.lines, 5_000, self.args.linger_ms, copy.profile)
+        told = measures.profile(self.rig, source, self.lines, 5_000, self.args.linger_ms, copy.profile)
         self.data["profile"] = {
             "from": told["from"], "score_bytes": len(told["scores"]["value"]), "alert_share": told["alert_share"],
             "state_bytes_per_transaction": told["state_bytes_per_row"], "headers": len(told["scores"]["headers"]),
@@ -110,7 +110,7 @@ class Bench:
             say(f"drain, round {number + 1} of {self.args.rounds}: {self.args.count:,} transactions")
             for worker in order:
                 path = self.rig.folder / f"{worker.name}.decisions"
-                work = lambda: parts.drain(self.rig, worker, SOURCE, self.args.count, self.args.linger_ms, path)[0]
+                work = lambda: measures.drain(self.rig, worker, SOURCE, self.args.count, self.args.linger_ms, path)[0]
                 found = self.attempt("drain", worker, work)
                 if found:
                     self.data["drain"].setdefault(worker.name, []).append(found)
@@ -123,7 +123,7 @@ class Bench:
         reference = "fraudd" if "fraudd" in decisions else next(iter(decisions), None)
         self.data["reference"] = reference
         for name, path in decisions.items():
-            self.data["drain"][name][-1]["against"] = parts.compare(decisions[reference], path)
+            self.data["drain"][name][-1]["against"] = measures.compare(decisions[reference], path)
 
     def capacity(self, name):
         runs = self.data["drain"].get(name)
@@ -148,7 +148,7 @@ class Bench:
                     if worker not in able or worker.name == "streams-100ms":
                         continue
                     args = self.args
-                    work = lambda: parts.latency(
+                    work = lambda: measures.latency(
                         self.rig, worker, self.lines, rate, args.seconds, args.warm_up, args.preload, args.linger_ms
                     )
                     found = self.attempt("latency", worker, work)
@@ -167,7 +167,7 @@ class Bench:
             if worker.name == "streams-100ms":
                 continue
             say(f"  {worker.name}")
-            work = lambda: parts.restore(self.rig, worker, self.lines, preload, entities, self.args.linger_ms)
+            work = lambda: measures.restore(self.rig, worker, self.lines, preload, entities, self.args.linger_ms)
             found = self.attempt("restore", worker, work)
             if found:
                 self.data["restore"][worker.name] = found
@@ -199,7 +199,7 @@ def main():
     is_cut = False
     with Rig(args.kafkabench) as rig:
         bench = Bench(args, rig, [known[name] for name in names])
-        bench.data |= report.facts(args)
+        bench.data |= summary.facts(args)
         try:
             # Enough for the longest part: what is preloaded and then sent at the highest rate.
             bench.prepare(max(args.count, args.restore_preload + 40_000, args.preload + 30_000 * (args.seconds + args.warm_up)))
@@ -212,14 +212,14 @@ def main():
         bench.data["load_after"] = os.getloadavg()[0]
         folder = ROOT / "target/bench-kafka" / (args.name or datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S"))
         folder.mkdir(parents=True, exist_ok=True)
-        text = report.write(bench.data)
+        text = summary.write(bench.data)
         (folder / "report.md").write_text(text)
         (folder / "data.json").write_text(json.dumps(bench.data, indent=1))
     print(text)
     say(f"written into {folder}")
     if is_cut:
         raise SystemExit(130)
-    if bench.data["failures"] or not report.is_whole(bench.data):
+    if bench.data["failures"] or not summary.is_whole(bench.data):
         raise SystemExit(1)
 
 

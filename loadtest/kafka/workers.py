@@ -123,8 +123,8 @@ class Quix(Worker):
 
 
 class Streams(Worker):
-    name, title, keeps_state = "streams", "Kafka Streams exactly_once_v2 + onnxruntime (Java)", True
-    note = "commit.interval.ms = linger.ms = the linger"
+    name, title = "streams", "Kafka Streams exactly_once_v2 + onnxruntime (Java)"
+    note = "commit.interval.ms = linger.ms = poll.ms = the linger; one inference a record; store in memory, with its changelog"
 
     def command(self, run):
         jars = ROOT / ".deps/peers-streams"
@@ -141,7 +141,7 @@ class Streams(Worker):
 class StreamsSlow(Streams):
     """Kafka Streams with the interval its authors chose."""
 
-    name, title, keeps_state = "streams-100ms", "Kafka Streams, its default commit interval", True
+    name, title = "streams-100ms", "Kafka Streams, its default commit interval"
     note = "commit.interval.ms = linger.ms = 100, the defaults of exactly_once_v2"
 
     def options(self, run, *roles):

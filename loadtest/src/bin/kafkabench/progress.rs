@@ -42,7 +42,7 @@ pub(crate) struct DrainArgs {
     #[arg(long)]
     total: i64,
     /// The share that is warm-up and not counted
-    #[arg(long, default_value_t = 0.2)]
+    #[arg(long, default_value_t = 0.4)]
     warm_up: f64,
     /// The worker's process
     #[arg(long)]

@@ -68,7 +68,7 @@ def drain(data):
         return []
     copy, fraudd = (mean(data["drain"].get(name, []), "cpu_s_per_100k") for name in ("copy", "fraudd"))
     count = data["settings"]["transactions"]
-    text = ["", f"## Draining {count:,} transactions", "", "CPU is the worker's own process, after the first 20 %.", ""]
+    text = ["", f"## Draining {count:,} transactions", "", "CPU is the worker's own process, after the first 40 % (compilers and caches are warm by then).", ""]
     text.append(f"| worker | CPU s per 100 k | of each round | x copy | x fraudd | transactions/s | once each | same outcome as {data.get('reference')} | same score |")
     text.append("|---|---|---|---|---|---|---|---|---|")
     for name, runs in data["drain"].items():
