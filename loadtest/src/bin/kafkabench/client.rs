@@ -33,7 +33,8 @@ pub(crate) fn reader(bootstrap: &str, group: &str) -> ClientConfig {
 
 /// Returns how many partitions a topic has.
 pub(crate) fn partitions(consumer: &BaseConsumer, topic: &str) -> anyhow::Result<i32> {
-    let metadata = consumer.fetch_metadata(Some(topic), ANSWER_WITHIN).with_context(|| format!("looking up {topic}"))?;
+    let metadata =
+        consumer.fetch_metadata(Some(topic), ANSWER_WITHIN).with_context(|| format!("looking up {topic}"))?;
     let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
     if count == 0 {
         bail!("there is no topic {topic}");
@@ -46,6 +47,18 @@ pub(crate) fn print(value: &serde_json::Value) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{value}")?;
     Ok(out.flush()?)
+}
+
+/// Writes a line to standard error; who started us keeps it.
+pub(crate) fn tell(text: &str) {
+    // There is nobody left to tell that telling failed.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Rounds down to a count; less than none is none.
+#[expect(clippy::cast_possible_truncation, reason = "rounding down is meant, and the cast saturates")]
+pub(crate) const fn whole(value: f64) -> usize {
+    value as usize
 }
 
 /// Returns where the id of a transaction stands in JSON that holds it.

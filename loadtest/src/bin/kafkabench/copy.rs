@@ -21,7 +21,7 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedPr
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{self, id_range};
+use super::client::{self, id_range, whole};
 use super::profile::{Mould, Profile};
 
 const IDLE_POLL: Duration = Duration::from_millis(50);
@@ -99,12 +99,12 @@ pub(crate) fn run(bootstrap: &str, args: &Args) -> anyhow::Result<()> {
             Ok(()) => aborts = 0,
             Err(error) => {
                 aborts += 1;
-                eprintln!("aborting: {error:#}");
+                client::tell(&format!("aborting: {error:#}"));
                 if aborts == ABORTS_IN_A_ROW_MAX {
                     return Err(error);
                 }
                 copy.producer.abort_transaction(CALL_WITHIN).context("abort_transaction")?;
-                copy.rewind(&batch)?;
+                copy.rewind(&batch);
             }
         }
     }
@@ -198,7 +198,7 @@ impl<'a> Copy<'a> {
     /// One record a partition, made of input bytes so that it compresses like state.
     fn state(&mut self, batch: &[BorrowedMessage<'_>], ends: &BTreeMap<i32, (i64, usize)>) -> anyhow::Result<()> {
         for (partition, (next, rows)) in ends {
-            let length = (self.profile.state_bytes_per_row * *rows as f64) as usize;
+            let length = whole(self.profile.state_bytes_per_row * *rows as f64);
             self.scratch.clear();
             for record in batch.iter().filter(|record| record.partition() == *partition) {
                 let payload = record.payload().unwrap_or_default();
@@ -213,7 +213,7 @@ impl<'a> Copy<'a> {
         Ok(())
     }
 
-    fn rewind(&self, batch: &[BorrowedMessage<'_>]) -> anyhow::Result<()> {
+    fn rewind(&self, batch: &[BorrowedMessage<'_>]) {
         let mut first: BTreeMap<i32, i64> = BTreeMap::new();
         for record in batch {
             let at = first.entry(record.partition()).or_insert(record.offset());
@@ -222,10 +222,9 @@ impl<'a> Copy<'a> {
         for (partition, offset) in first {
             // A partition that went is its new owner's to read.
             if let Err(error) = self.consumer.seek(&self.args.input, partition, Offset::Offset(offset), CALL_WITHIN) {
-                eprintln!("partition {partition} is not read again: {error}");
+                client::tell(&format!("partition {partition} is not read again: {error}"));
             }
         }
-        Ok(())
     }
 }
 

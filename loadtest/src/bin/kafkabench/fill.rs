@@ -67,7 +67,11 @@ pub(crate) fn producer(bootstrap: &str, linger_ms: u32) -> anyhow::Result<Thread
 }
 
 /// Sends one line; waits when the queue is full.
-pub(crate) fn send(producer: &ThreadedProducer<DefaultProducerContext>, topic: &str, line: &Line) -> anyhow::Result<()> {
+pub(crate) fn send(
+    producer: &ThreadedProducer<DefaultProducerContext>,
+    topic: &str,
+    line: &Line,
+) -> anyhow::Result<()> {
     let mut record = BaseRecord::to(topic).key(&line.key).payload(&line.payload).partition(line.partition);
     loop {
         match producer.send(record) {
@@ -104,6 +108,6 @@ pub(crate) fn run(bootstrap: &str, args: &Args) -> anyhow::Result<()> {
         }
         send(&producer, &args.topic, line)?;
     }
-    producer.flush(Duration::from_secs(120))?;
+    producer.flush(Duration::from_mins(2))?;
     client::print(&json!({"records": lines.len(), "seconds": begun.elapsed().as_secs_f64()}))
 }

@@ -46,7 +46,7 @@ enum Command {
     Drain(progress::DrainArgs),
     /// Sends at a rate and measures until the score is seen
     Probe(probe::Args),
-    /// Reads a topic to its end as a read_committed reader
+    /// Reads a topic to its end as one who sees only what is committed
     Read(read::Args),
 }
 

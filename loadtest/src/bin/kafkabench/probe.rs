@@ -20,7 +20,7 @@ use rdkafka::producer::Producer;
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::json;
 
-use super::client::{self, id_range, number_of};
+use super::client::{self, id_range, number_of, whole};
 use super::fill::{self, Line};
 use super::progress::cpu_seconds;
 
@@ -66,11 +66,12 @@ struct Sight {
 
 /// Sends, reads, and prints what was found.
 pub(crate) fn run(bootstrap: &str, args: &Args) -> anyhow::Result<()> {
-    let count = (args.rate * args.seconds) as usize;
+    let count = whole(args.rate * args.seconds);
     let consumer: BaseConsumer = client::reader(bootstrap, "kafkabench-probe").create()?;
     let partitions = client::partitions(&consumer, &args.input)?;
     let lines = fill::read(&args.lines, "customer_id", args.skip, count, partitions)?;
-    let numbers: HashMap<u64, usize> = lines.iter().enumerate().filter_map(|(at, line)| Some((number(line)?, at))).collect();
+    let numbers: HashMap<u64, usize> =
+        lines.iter().enumerate().filter_map(|(at, line)| Some((number(line)?, at))).collect();
     anyhow::ensure!(numbers.len() == lines.len(), "the lines' ids are not numbered apart");
     let mut assigned = TopicPartitionList::new();
     for partition in 0..client::partitions(&consumer, &args.scores)? {
@@ -131,7 +132,7 @@ struct Sent {
 fn send(bootstrap: &str, args: &Args, lines: &[Line]) -> anyhow::Result<Sent> {
     let producer = fill::producer(bootstrap, 0)?;
     producer.client().fetch_metadata(Some(&args.input), client::ANSWER_WITHIN)?;
-    let warm = (args.rate * args.warm_up) as usize;
+    let warm = whole(args.rate * args.warm_up);
     let mut late = Histogram::new_with_bounds(1, MICROS_MAX, 3)?;
     let mut cpu_at_warm = None;
     let begun = Instant::now() + Duration::from_millis(200);
@@ -154,7 +155,12 @@ fn micros(duration: Duration) -> u64 {
 }
 
 /// Matches what was seen with what was sent; waits for the rest, but not for ever.
-fn collect(args: &Args, numbers: &HashMap<u64, usize>, sent: &Sent, seen: &std::sync::mpsc::Receiver<Sight>) -> anyhow::Result<()> {
+fn collect(
+    args: &Args,
+    numbers: &HashMap<u64, usize>,
+    sent: &Sent,
+    seen: &std::sync::mpsc::Receiver<Sight>,
+) -> anyhow::Result<()> {
     let mut latency = Histogram::<u64>::new_with_bounds(1, MICROS_MAX, 3)?;
     let mut counts = vec![0_u32; numbers.len()];
     let (mut missing, mut unknown) = (numbers.len(), 0_u64);
@@ -172,7 +178,9 @@ fn collect(args: &Args, numbers: &HashMap<u64, usize>, sent: &Sent, seen: &std::
         missing -= 1;
         let after = at as f64 / args.rate;
         if after >= args.warm_up {
-            latency.saturating_record(micros(sight.at.saturating_duration_since(sent.begun + Duration::from_secs_f64(after))));
+            latency.saturating_record(micros(
+                sight.at.saturating_duration_since(sent.begun + Duration::from_secs_f64(after)),
+            ));
         }
     }
     let doubled = counts.iter().filter(|count| **count > 1).count();

@@ -53,10 +53,8 @@ impl Template {
     pub(crate) fn mould(&self) -> anyhow::Result<Mould> {
         let value = self.value.as_bytes();
         let range = id_range(value).context("a template without a transaction_id")?;
-        let headers = self
-            .headers
-            .iter()
-            .fold(OwnedHeaders::new_with_capacity(self.headers.len()), |headers, (key, value)| {
+        let headers =
+            self.headers.iter().fold(OwnedHeaders::new_with_capacity(self.headers.len()), |headers, (key, value)| {
                 headers.insert(Header { key, value: Some(value.as_bytes()) })
             });
         Ok(Mould { before: value[..range.start].to_vec(), after: value[range.end..].to_vec(), headers })

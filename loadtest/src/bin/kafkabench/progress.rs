@@ -48,7 +48,7 @@ pub(crate) struct DrainArgs {
     #[arg(long)]
     pid: u32,
     /// Give up after so many seconds
-    #[arg(long, default_value_t = 600)]
+    #[arg(long, default_value_t = 1200)]
     within_s: u64,
 }
 
@@ -118,7 +118,7 @@ pub(crate) fn drain(bootstrap: &str, args: &DrainArgs) -> anyhow::Result<()> {
     let group = Group::new(bootstrap, &args.group, &args.topic)?;
     let begun = Instant::now();
     let until = begun + Duration::from_secs(args.within_s);
-    let warm = (args.total as f64 * args.warm_up) as i64;
+    let warm = i64::try_from(client::whole(args.total as f64 * args.warm_up))?;
     let mut first: Option<f64> = None;
     let mut start: Option<(Instant, i64, f64)> = None;
     loop {

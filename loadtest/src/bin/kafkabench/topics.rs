@@ -26,7 +26,8 @@ pub(crate) struct Args {
 /// Makes topics and removes others.
 pub(crate) fn run(bootstrap: &str, args: &Args) -> anyhow::Result<()> {
     let admin: AdminClient<DefaultClientContext> = client::client(bootstrap).create()?;
-    let options = AdminOptions::new().operation_timeout(Some(client::ANSWER_WITHIN)).request_timeout(Some(client::ANSWER_WITHIN));
+    let options =
+        AdminOptions::new().operation_timeout(Some(client::ANSWER_WITHIN)).request_timeout(Some(client::ANSWER_WITHIN));
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     if !args.delete.is_empty() {
         let names: Vec<&str> = args.delete.iter().map(String::as_str).collect();
