@@ -133,7 +133,7 @@ class Bench:
         """One rate that the slowest worker bears well, and half of what fraudd can."""
         if self.args.rate:
             return [self.args.rate]
-        capacities = [capacity for worker in self.workers if (capacity := self.capacity(worker.name))]
+        capacities = [capacity for worker in self.workers if not worker.drains_only and (capacity := self.capacity(worker.name))]
         bearable = int(0.5 * min(capacities, default=1_000)) // 100 * 100
         rates = [max(100, min(bearable, 5_000))]
         half = int(0.5 * (self.capacity("fraudd") or 0)) // 100 * 100
@@ -145,7 +145,7 @@ class Bench:
             for number, order in self.turns():
                 say(f"latency, round {number + 1} of {self.args.rounds}: {rate:,}/s")
                 for worker in order:
-                    if worker not in able or worker.name == "streams-100ms":
+                    if worker not in able or worker.drains_only:
                         continue
                     args = self.args
                     work = lambda: measures.latency(
@@ -164,7 +164,7 @@ class Bench:
         entities = count_entities(self.lines, preload)
         say(f"restore: {entities:,} entities of {preload:,} transactions")
         for worker in self.workers:
-            if worker.name == "streams-100ms":
+            if worker.drains_only:
                 continue
             say(f"  {worker.name}")
             work = lambda: measures.restore(self.rig, worker, self.lines, preload, entities, self.args.linger_ms)

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -77,10 +78,15 @@ class Rig:
         command = [str(self.kafkabench), "--bootstrap", self.bootstrap, *map(str, words)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, env=QUIET)
         self.processes.append(process)
-        out, told = process.communicate()
+        told = []
+        listener = threading.Thread(target=listen, args=(process.stderr, told), daemon=True)
+        listener.start()
+        out = process.stdout.read()
+        process.wait()
+        listener.join()
         self.processes.remove(process)
         if process.returncode:
-            raise Failure(f"kafkabench {words[0]}: {told.strip()}" + (f"\n{tail(log)}" if log else ""))
+            raise Failure(f"kafkabench {words[0]}: {' '.join(told)}" + (f"\n{tail(log)}" if log else ""))
         return json.loads(out) if out.strip() else None
 
     def commits(self, group, topic):
@@ -120,6 +126,15 @@ class Topics:
 
     def __getitem__(self, role):
         return self.names[role]
+
+
+def listen(lines, told):
+    """Passes progress on at once and keeps the rest."""
+    for line in lines:
+        if line.startswith("... "):
+            say(f"    {line.rstrip()}")
+        else:
+            told.append(line.strip())
 
 
 def tail(log, length=2_000):

@@ -14,7 +14,7 @@ COPY_LATENCY_MAX = 1.5
 PYTHON_RATIO_MIN = 5.0
 STREAMS_RATIO_MIN = 2.0
 RESTART_SECONDS_MAX = 1.0
-PYTHON = ("confluent", "quix")
+PYTHON = ("confluent", "quix", "quix-100ms")
 
 
 def facts(args):

@@ -47,6 +47,8 @@ class Worker:
     """One way to do the work."""
 
     name, title, decides, keeps_state, note = "", "", True, False, ""
+    # A setting that only throughput is asked of.
+    drains_only = False
 
     def command(self, run):
         raise NotImplementedError
@@ -138,10 +140,20 @@ class Streams(Worker):
         return (f"{topics.prefix}-events-changelog",)
 
 
+class QuixSlow(Quix):
+    """quixstreams with an interval in which its transactions fill."""
+
+    name, title, drains_only = "quix-100ms", "quixstreams, commit_interval 100 ms", True
+    note = "commit_every = the batch bound, commit_interval = 100 ms (its default is 5 s)"
+
+    def options(self, run, *roles):
+        return [*super().options(run, *roles)[:-1], 100]
+
+
 class StreamsSlow(Streams):
     """Kafka Streams with the interval its authors chose."""
 
-    name, title = "streams-100ms", "Kafka Streams, its default commit interval"
+    name, title, drains_only = "streams-100ms", "Kafka Streams, its default commit interval", True
     note = "commit.interval.ms = linger.ms = 100, the defaults of exactly_once_v2"
 
     def options(self, run, *roles):
@@ -150,4 +162,4 @@ class StreamsSlow(Streams):
 
 def catalogue(fraudd):
     """Every worker by name, in the order of a round."""
-    return {worker.name: worker for worker in (Copy(), Fraudd(fraudd), Confluent(), Quix(), Streams(), StreamsSlow())}
+    return {worker.name: worker for worker in (Copy(), Fraudd(fraudd), Confluent(), Quix(), QuixSlow(), Streams(), StreamsSlow())}

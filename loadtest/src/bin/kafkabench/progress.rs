@@ -14,6 +14,7 @@ use serde_json::json;
 use super::client;
 
 const TICKS_PER_SECOND: f64 = 100.0;
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Whose offsets to follow.
 #[derive(Debug, clap::Args)]
@@ -121,6 +122,7 @@ pub(crate) fn drain(bootstrap: &str, args: &DrainArgs) -> anyhow::Result<()> {
     let warm = i64::try_from(client::whole(args.total as f64 * args.warm_up))?;
     let mut first: Option<f64> = None;
     let mut start: Option<(Instant, i64, f64)> = None;
+    let mut told_at = begun;
     loop {
         let rows = group.committed()?;
         let now = Instant::now();
@@ -137,6 +139,10 @@ pub(crate) fn drain(bootstrap: &str, args: &DrainArgs) -> anyhow::Result<()> {
                 "rows": counted, "seconds": seconds, "cpu_seconds": spent, "first_commit_s": first,
                 "cpu_s_per_100k": spent / counted as f64 * 1e5, "rows_per_second": counted as f64 / seconds,
             }));
+        }
+        if now - told_at > TELL_EVERY {
+            client::tell(&format!("... {rows} of {} committed", args.total));
+            told_at = now;
         }
         if now > until {
             bail!("{rows} of {} committed after {} s", args.total, args.within_s);
