@@ -12,7 +12,7 @@ import summary
 
 
 def drained(cpu, exactly_once=True):
-    return {"cpu_s_per_100k": cpu, "rows_per_second": 1000.0, "exactly_once": exactly_once}
+    return {"cpu_s_per_100k": cpu, "rows_per_second": 1000.0, "exactly_once": exactly_once, "degraded": 1}
 
 
 def data(**over):

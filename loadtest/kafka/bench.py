@@ -35,6 +35,7 @@ PARTS = ("drain", "latency", "restore")
 CUSTOMERS = 20_000
 # Above this share of its own capacity a worker's latency is its queue's.
 RATE_SHARE_MAX = 0.8
+BUSY = 0.7
 
 
 def arguments():
@@ -118,7 +119,7 @@ class Bench:
                         decisions[worker.name] = path
                     say(
                         f"  {worker.name}: {found['cpu_s_per_100k']:.2f} CPU s per 100 k, {found['rows_per_second']:,.0f}/s, "
-                        f"{found['ids']:,} ids, {found['alerts']:,} alerts, exactly once: {found['exactly_once']}"
+                        f"{found['ids']:,} ids, {found['alerts']:,} alerts, {found['degraded']:,} degraded, exactly once: {found['exactly_once']}"
                     )
         reference = "fraudd" if "fraudd" in decisions else next(iter(decisions), None)
         self.data["reference"] = reference
@@ -197,6 +198,8 @@ def main():
         raise SystemExit(f"no worker {', '.join(unknown)}; there are {', '.join(known)}")
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     is_cut = False
+    if (load := os.getloadavg()[0]) > BUSY:
+        say(f"this machine is busy (load {load:.1f}): take no figures from this run")
     with Rig(args.kafkabench) as rig:
         bench = Bench(args, rig, [known[name] for name in names])
         bench.data |= summary.facts(args)

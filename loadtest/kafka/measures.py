@@ -24,7 +24,7 @@ def drain(rig, worker, source, total, linger_ms, decisions=None):
         alerts = rig.ask("read", "--topic", topics["alerts"])
         state = rig.ask("read", "--topic", topics["state"])
     found |= {
-        "scores": scores["records"], "ids": scores["ids"], "alerts": alerts["records"], "outcomes": scores["outcomes"],
+        "scores": scores["records"], "ids": scores["ids"], "alerts": alerts["records"], "outcomes": scores["outcomes"], "degraded": scores["degraded"],
         "bytes_per_score": scores["bytes"] / max(1, scores["records"]), "state_records": state["records"], "state_bytes": state["bytes"],
     }  # fmt: skip
     found["exactly_once"] = scores["records"] == scores["ids"] == total if worker.decides else scores["records"] == total

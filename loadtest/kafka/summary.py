@@ -69,15 +69,16 @@ def drain(data):
     copy, fraudd = (mean(data["drain"].get(name, []), "cpu_s_per_100k") for name in ("copy", "fraudd"))
     count = data["settings"]["transactions"]
     text = ["", f"## Draining {count:,} transactions", "", "CPU is the worker's own process, after the first 40 % (compilers and caches are warm by then).", ""]
-    text.append(f"| worker | CPU s per 100 k | of each round | x copy | x fraudd | transactions/s | once each | same outcome as {data.get('reference')} | same score |")
-    text.append("|---|---|---|---|---|---|---|---|---|")
+    text.append(f"| worker | CPU s per 100 k | of each round | x copy | x fraudd | transactions/s | once each | degraded | same outcome as {data.get('reference')} | same score |")
+    text.append("|---|---|---|---|---|---|---|---|---|---|")
     for name, runs in data["drain"].items():
         cpu, against = mean(runs, "cpu_s_per_100k"), runs[-1].get("against")
         same = f"{against['same_outcome']:.3%} | {against['same_score']:.3%}" if against else "- | -"
         each = ", ".join(f"{run['cpu_s_per_100k']:.2f}" for run in runs)
         once = "yes" if all(run["exactly_once"] for run in runs) else "**no**"
+        degraded = f"{mean(runs, 'degraded') / count:.3%}"
         speed = mean(runs, "rows_per_second")
-        text.append(f"| {data['titles'][name]} | {cpu:.2f} | {each} | {ratio(cpu, copy)} | {ratio(cpu, fraudd)} | {speed:,.0f} | {once} | {same} |")
+        text.append(f"| {data['titles'][name]} | {cpu:.2f} | {each} | {ratio(cpu, copy)} | {ratio(cpu, fraudd)} | {speed:,.0f} | {once} | {degraded} | {same} |")
     return text
 
 

@@ -126,6 +126,7 @@ def consumer_settings(args):
         "max.poll.interval.ms": 60_000,
         "fetch.wait.max.ms": 10,
         "fetch.queue.backoff.ms": 5,
+        "check.crcs": True,
         "queued.min.messages": 5_000,
         "queued.max.messages.kbytes": 16_384,
     }

@@ -69,6 +69,7 @@ def build(args):
             "heartbeat.interval.ms": 1_000,
             "fetch.wait.max.ms": 10,
             "fetch.queue.backoff.ms": 5,
+            "check.crcs": True,
             "queued.min.messages": 5_000,
             "queued.max.messages.kbytes": 16_384,
         },

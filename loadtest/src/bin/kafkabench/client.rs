@@ -27,7 +27,7 @@ pub(crate) fn reader(bootstrap: &str, group: &str) -> ClientConfig {
     config.set("group.id", group).set("isolation.level", "read_committed");
     config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
     config.set("auto.offset.reset", "earliest");
-    config.set("fetch.wait.max.ms", "10").set("fetch.queue.backoff.ms", "5");
+    config.set("fetch.wait.max.ms", "10").set("fetch.queue.backoff.ms", "5").set("check.crcs", "true");
     config
 }
 

@@ -15,6 +15,9 @@ use serde_json::json;
 
 use super::client::{self, id_range};
 
+/// In a decision that was made without the model or with less than its features.
+const DEGRADED: &[u8] = b"\"degraded\":true";
+
 /// What to read.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -52,7 +55,7 @@ pub(crate) fn run(bootstrap: &str, args: &Args) -> anyhow::Result<()> {
     };
     let until = Instant::now() + Duration::from_secs(args.within_s);
     let (mut ended, mut ids, mut sample) = (HashSet::new(), HashSet::new(), None);
-    let (mut records, mut bytes, mut header_bytes) = (0_u64, 0_usize, 0_usize);
+    let (mut records, mut bytes, mut header_bytes, mut degraded) = (0_u64, 0_usize, 0_usize, 0_u64);
     let mut outcomes: BTreeMap<String, u64> = BTreeMap::new();
     while ended.len() < usize::try_from(partitions)? {
         match consumer.poll(Duration::from_millis(200)) {
@@ -61,6 +64,7 @@ pub(crate) fn run(bootstrap: &str, args: &Args) -> anyhow::Result<()> {
                 let headers = headers_of(&record);
                 records += 1;
                 bytes += payload.len();
+                degraded += u64::from(memchr::memmem::find(payload, DEGRADED).is_some());
                 header_bytes += headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
                 let id = id_range(payload).map_or_else(Vec::new, |range| payload[range].to_vec());
                 if let Some(out) = &mut out {
@@ -88,7 +92,8 @@ pub(crate) fn run(bootstrap: &str, args: &Args) -> anyhow::Result<()> {
         out.flush()?;
     }
     client::print(&json!({
-        "records": records, "ids": ids.len(), "bytes": bytes, "header_bytes": header_bytes, "outcomes": outcomes, "sample": sample,
+        "records": records, "ids": ids.len(), "bytes": bytes, "header_bytes": header_bytes, "outcomes": outcomes,
+        "degraded": degraded, "sample": sample,
     }))
 }
 
