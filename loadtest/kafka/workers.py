@@ -131,7 +131,7 @@ class Streams(Worker):
     def command(self, run):
         jars = ROOT / ".deps/peers-streams"
         java = os.path.join(os.environ["JAVA_HOME"], "bin/java") if os.environ.get("JAVA_HOME") else "java"
-        command = [java, "-Xms256m", "-Xmx2g", "-XX:+UseParallelGC", "-cp", f"{jars}/classes:{jars}/libs/*", "peer.Worker"]
+        command = [java, "-Xms256m", "-Xmx2g", "-XX:+UseSerialGC", "-cp", f"{jars}/classes:{jars}/libs/*", "peer.Worker"]
         command += [*self.options(run, "scores", "alerts", "dead"), "--state-dir", run.folder / "streams"]
         command += ["--bundle", ROOT / "models/card-fraud/1.0.0", "--rules", ROOT / "config/rules.toml"]
         return command, None
