@@ -14,6 +14,8 @@ COPY_LATENCY_MAX = 1.5
 PYTHON_RATIO_MIN = 5.0
 STREAMS_RATIO_MIN = 2.0
 RESTART_SECONDS_MAX = 1.0
+# More than this share decided without the model is another, lighter work.
+DEGRADED_MAX = 0.001
 PYTHON = ("confluent", "quix", "quix-100ms")
 
 
@@ -76,7 +78,8 @@ def drain(data):
         same = f"{against['same_outcome']:.3%} | {against['same_score']:.3%}" if against else "- | -"
         each = ", ".join(f"{run['cpu_s_per_100k']:.2f}" for run in runs)
         once = "yes" if all(run["exactly_once"] for run in runs) else "**no**"
-        degraded = f"{mean(runs, 'degraded') / count:.3%}"
+        share = mean(runs, "degraded") / count
+        degraded = f"**{share:.3%}**" if share > DEGRADED_MAX else f"{share:.3%}"
         speed = mean(runs, "rows_per_second")
         text.append(f"| {data['titles'][name]} | {cpu:.2f} | {each} | {ratio(cpu, copy)} | {ratio(cpu, fraudd)} | {speed:,.0f} | {once} | {degraded} | {same} |")
     return text
