@@ -41,17 +41,28 @@ class Rig:
     def __enter__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="bench-kafka-"))
         say("starting one broker")
+        try:
+            self.start_broker()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def start_broker(self):
         command = [ROOT / "scripts/kafka", "start", "--dir", self.folder / "broker", "--owner-pid", os.getpid(), "--delete"]
         command += ["--heap", self.broker_heap]
         # Its keeper holds the pipe open for as long as we live: read one line, not to the end.
         with subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True) as starting:
             line = starting.stdout.readline()
         if starting.returncode or not line:
-            raise SystemExit("the broker did not start")
+            raise SystemExit(f"the broker did not start (code {starting.returncode})\n{tail(self.folder / 'broker/node-1/log')}")
         self.bootstrap = json.loads(line)["bootstrap"]
-        return self
 
-    def __exit__(self, *_):
+    def close(self):
+        """Ends everything; whether the broker's start came to its end or not."""
         for process in reversed(self.processes):
             end(process)
         subprocess.run([str(ROOT / "scripts/kafka"), "stop", "--dir", str(self.folder / "broker")], capture_output=True)
