@@ -28,17 +28,17 @@ struct Second {
 
 /// The records of the window, dead or not.
 #[derive(Debug)]
-pub(super) struct Rate {
+pub(in crate::edge::kafka) struct Rate {
     options: Options,
     seconds: VecDeque<Second>,
 }
 
 impl Rate {
-    pub(super) fn new(options: Options) -> Self {
+    pub(in crate::edge::kafka) fn new(options: Options) -> Self {
         Self { options, seconds: VecDeque::new() }
     }
 
-    pub(super) fn record(&mut self, is_dead: bool, now: Timestamp) {
+    pub(in crate::edge::kafka) fn record(&mut self, is_dead: bool, now: Timestamp) {
         let at = now.micros() / 1_000_000;
         let oldest = at - self.options.window.micros() / 1_000_000;
         while self.seconds.front().is_some_and(|second| second.at <= oldest) {
@@ -55,7 +55,7 @@ impl Rate {
     }
 
     /// Says what is wrong when dead letters are too many.
-    pub(super) fn verdict(&self) -> Option<String> {
+    pub(in crate::edge::kafka) fn verdict(&self) -> Option<String> {
         let (mut records, mut dead) = (0, 0);
         for second in &self.seconds {
             records += second.records;
