@@ -295,6 +295,7 @@ fn a_topic_of_other_keys_is_re_keyed_exactly_once() {
     assert_eq!(all, PAYMENTS + open, "what was open was aborted and written again, and nothing else was");
     check_moved(&moved, second);
     check_dead(&stage.committed("transactions.dead", 3));
+    check_replay(&stage);
 
     // A decision of the REST door travels in the contract's own form beside records of the mapping's.
     let answer = service.post("/v1/decisions", &service::transaction(7).replace("2026-03-01T", &day(second)));
@@ -345,6 +346,17 @@ fn check_dead(dead: &[Found]) {
         assert_eq!((letter.told("fraudd-dead-topic"), letter.told("fraudd-dead-partition")), (SOURCE, "2"));
         assert_eq!((letter.told("fraudd-dead-reason"), letter.partition), ("malformed_json", 2));
     }
+}
+
+/// A letter that is sent again goes to the topic it came from, and is re-keyed or dies there again.
+fn check_replay(stage: &Stage) {
+    let replayed = stage.command(&["dead", "replay"]).output().expect("the binary");
+    let said = String::from_utf8_lossy(&replayed.stderr);
+    assert!(replayed.status.success() && said.contains("3 sent again"), "{said}");
+    let dead = stage.committed("transactions.dead", 6);
+    let again: Vec<_> = dead.iter().filter(|letter| letter.told("fraudd-dead-attempt") == "2").collect();
+    assert_eq!((dead.len(), again.len()), (6, 3));
+    assert!(again.iter().all(|letter| letter.told("fraudd-dead-topic") == SOURCE));
 }
 
 fn check_scores(scores: &[Found], rest: &Value) {

@@ -139,6 +139,11 @@ impl App {
             },
             scorer::Options {
                 model_deadline: settings.model_deadline.to_std(),
+                stream_model_deadline: settings
+                    .kafka
+                    .as_ref()
+                    .map_or(settings.model_deadline, |kafka| kafka.model_deadline)
+                    .to_std(),
                 partition_key: settings.partition_key.clone(),
             },
         );

@@ -196,7 +196,7 @@ impl Work for Rekey {
                 }
             }
         }
-        crash::point("rekey-decided");
+        self.rate.conclude();
         batch
     }
 

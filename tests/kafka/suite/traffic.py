@@ -31,6 +31,8 @@ MIX = {
     "poison": 30,
 }
 CLEAN = {"valid": 1}
+# Half of it comes late by minutes to hours: what is decided twice, or too early, sees what it must not see.
+TANGLED = {"valid": 400, "out_of_order": 500, "equal_time": 60, "duplicate": 30, "conflict": 10}
 ORDERLY = {"valid": 900, "out_of_order": 60, "equal_time": 40}
 
 

@@ -60,6 +60,7 @@ pub trait Work {
     /// Makes a committed batch visible and durable here.
     fn committed(&mut self, batch: Self::Batch);
 
-    /// Returns why the lane should stop taking records, if it should: a fault of the whole, not of one record.
+    /// Returns why the lane should stop taking records, if it should: a fault of the whole, not of one record. Asked after
+    /// each `decide`, too: then that batch is not published. Once it should, it should for good.
     fn halt(&self) -> Option<String>;
 }
