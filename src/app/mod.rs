@@ -14,7 +14,7 @@ mod stream;
 mod vitals;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, bail};
 use tokio::sync::Semaphore;
@@ -150,14 +150,10 @@ impl App {
         let vitals = vitals::Vitals::new(&entities, &ledger, &resident, &schemas);
         vitals.export(&settings);
         let repository = repository(&settings, resident)?;
-        let outbox = match &stream {
-            None => None,
-            Some(stream) => {
-                Stream::tell_inexact(&schemas, &settings.partition_key);
-                ledger.track_unpublished(stream.first_cursor())?;
-                Some(stream.outbox(&ledger)?)
-            }
-        };
+        if stream.is_some() {
+            Stream::tell_inexact(&schemas, &settings.partition_key);
+        }
+        let outbox = stream.as_ref().map(|stream| stream.outbox(&ledger)).transpose()?;
         let protocol = || Arc::new(Protocol::new(Arc::clone(&repository), settings.protocol.clone()));
         let service = Arc::new(Service {
             contract: contract(&settings),
@@ -174,6 +170,7 @@ impl App {
             scorer,
             lists_file,
             outbox,
+            stream: OnceLock::new(),
         });
         let reloader = Reloader::new(settings.files.clone(), texts);
         Ok(Self { settings, service, schemas, reloader, entities, store, stream })
