@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use fraudd::config::Settings;
 use fraudd::domain::{DecisionSource, DegradedReason};
+use fraudd::telemetry::desk::{OUTBOX_RESULTS, RECORD_RESULTS, RESTORE_RESULTS};
 use fraudd::telemetry::metrics::{RELOAD_RESULTS, STAGES, STATE_PARTS};
+use fraudd::telemetry::stream_lane::{FAULT_CLASSES, LANE_STATES, PARTITION_STATES};
 
 const BOARD: &str = include_str!("../k8s/dashboards/fraudd.json");
 const ALERTS: &str = include_str!("../k8s/alerts/fraudd.rules.yaml");
@@ -66,12 +68,15 @@ fn the_board_shows_every_metric() {
 
 #[test]
 fn every_label_value_of_board_and_alerts_exists() {
-    let known: [(&str, Vec<&str>); 6] = [
+    let results = [&RELOAD_RESULTS[..], &RECORD_RESULTS, &RESTORE_RESULTS, &OUTBOX_RESULTS].concat();
+    let known: [(&str, Vec<&str>); 8] = [
         ("reason", DegradedReason::ALL.map(DegradedReason::name).to_vec()),
         ("source", DecisionSource::ALL.map(DecisionSource::name).to_vec()),
         ("stage", STAGES.to_vec()),
         ("part", STATE_PARTS.to_vec()),
-        ("result", RELOAD_RESULTS.to_vec()),
+        ("result", results),
+        ("state", [&LANE_STATES[..], &PARTITION_STATES].concat()),
+        ("class", FAULT_CLASSES.to_vec()),
         ("code", first_column(include_str!("../docs/api.md")).into_iter().collect()),
     ];
     for (label, known) in known {
