@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fraudd::config::Settings;
 use fraudd::domain::{DecisionSource, DegradedReason};
@@ -113,8 +114,10 @@ fn every_alert_says_what_it_is_and_what_to_do() {
 fn load(files: &[&str]) -> Settings {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files: Vec<PathBuf> = files.iter().map(|file| root.join(file)).collect();
-    let keys = root.join("k8s/overlays/local/keys").display().to_string();
-    let environment = vec![("FRAUDD__AUTH__KEYS_FILE".to_owned(), keys)];
+    // Any file with text does for those that are only read here.
+    let there = root.join("k8s/overlays/local/keys").display().to_string();
+    let given = ["AUTH__KEYS", "KAFKA__HMAC_KEY", "KAFKA__SECURITY__PASSWORD", "KAFKA__SECURITY__CA"];
+    let environment = given.iter().map(|key| (format!("FRAUDD__{key}_FILE"), there.clone())).collect();
     match Settings::load(&files, environment) {
         Ok((settings, _)) => settings,
         Err(faults) => panic!("{}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
@@ -134,6 +137,26 @@ fn container_and_cluster_settings_load() {
     assert!(cluster.server.drain_pause > image.server.drain_pause, "endpoints need time to notice");
     assert!(!cluster.keys.is_empty(), "the local overlay has a key");
     assert!(cluster.entities.bytes_max.is_some(), "memory has a limit, so entities have a bound");
+}
+
+#[test]
+fn the_cluster_with_a_stream_loads() {
+    let settings = load(&["config/container.toml", "k8s/base/site.toml", "k8s/components/kafka/kafka.toml"]);
+    let kafka = settings.kafka.as_ref().expect("the component names brokers");
+    assert!(kafka.security.protocol.is_encrypted() && kafka.security.protocol.has_login());
+    assert!(kafka.key.is_some(), "several replicas believe each other");
+    let back = Duration::from_secs(8) + settings.server.drain_pause;
+    assert!(kafka.timeouts.session > back, "a pod that is replaced is back before the group gives its partitions away");
+}
+
+#[test]
+fn the_component_of_the_stream_gives_no_secret() {
+    let secrets = [
+        include_str!("../k8s/components/kafka/password"),
+        include_str!("../k8s/components/kafka/hmac-key"),
+        include_str!("../k8s/components/kafka/ca.pem"),
+    ];
+    assert!(secrets.iter().all(|secret| secret.is_empty()), "a secret that everybody can read is none");
 }
 
 #[test]
