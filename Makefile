@@ -12,7 +12,7 @@ ADDRESS ?= 127.0.0.1:8080
 ENGINE ?= $(shell command -v podman || echo docker)
 IMAGE ?= localhost/fraudd:latest
 
-.PHONY: help run build runtime python test crash-test format lint unit doc deny operators image container-test cluster-test alerts-test k8s-test bench bench-rest oip-test kafka kafka-stop kafka-delete loadtest handbook converters model release clean
+.PHONY: help run build runtime python test crash-test format lint unit doc deny operators image container-test cluster-test alerts-test k8s-test bench bench-rest oip-test kafka-test chaos-kafka kafka kafka-stop kafka-delete loadtest handbook converters model release clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -29,7 +29,7 @@ runtime: ## Fetches ONNX Runtime 1.28.0 into .deps/ (or takes ORT_DYLIB_PATH).
 python: ## Sets up the pinned Python of models/training in .deps/.
 	@models/training/setup.sh
 
-test: runtime format lint unit doc deny operators ## Format, clippy, house, unit, property, API and doc tests, supply chain, container, manifests, alerts.
+test: runtime format lint unit doc deny operators kafka-test ## Format, clippy, house, unit, property, API and doc tests, supply chain, container, manifests, alerts.
 	@echo "make test: all green"
 
 format:
@@ -41,6 +41,16 @@ lint:
 unit:
 	cargo test --locked --workspace --lib --bins --tests
 	python3 -m unittest discover --buffer -s loadtest
+	python3 -m unittest discover --buffer -s tests/kafka
+
+# The debug binary that `unit` builds: it has the crash points that a release build has not.
+kafka-test: runtime ## Exactly once against real Kafka, the short form: crashes, members, doors, brokers, network, state; under 8 minutes.
+	@cargo test --quiet --locked --workspace --lib --bins --tests --no-run
+	@tests/kafka/run.py --binary target/debug/fraudd $(if $(SEED),--seed $(SEED)) $(foreach name,$(ONLY),--only $(name))
+
+chaos-kafka: runtime ## The long form: 200 kills, 20 rolling restarts, three nodes; SEED=N repeats a run, ONLY=NAME one scenario.
+	@cargo test --quiet --locked --workspace --lib --bins --tests --no-run
+	@tests/kafka/run.py --long --binary target/debug/fraudd $(if $(SEED),--seed $(SEED)) $(foreach name,$(ONLY),--only $(name))
 
 crash-test: ## kill -9 under load, 20 times: nothing answered is lost or doubled.
 	FRAUDD_CRASH_ROUNDS=20 cargo test --locked --test store_crash

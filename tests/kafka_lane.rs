@@ -10,9 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use fraudd::edge::kafka::lane::{
     Assigned, Broker, Cluster, Committed, Event, Fault, Fetched, Lag, Lane, NextOffset, Options, Output, Restored,
-    Sink, Source, Start, Status, Topics, Work,
+    Sink, Source, Start, State, Status, Topics, Work, run,
 };
 use fraudd::runtime::clock::{Clock, Moment};
+use fraudd::tasks::{self, Shutdown};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -96,10 +97,33 @@ impl Stage {
     }
 
     fn lane(&self, instance: usize, life: u64, seen: &Arc<Mutex<Seen>>) -> Lane<Spy, Desk> {
+        let (options, spy, desk) = self.parts(instance, life, seen);
+        Lane::new(options, spy, desk, Arc::new(Status::new(instance)))
+    }
+
+    /// Counts the records of both topics that are not committed yet.
+    fn lag(&self) -> i64 {
+        let consumer: BaseConsumer = self.config().set("group.id", &self.name).create().expect("a consumer");
+        let wait = Duration::from_secs(10);
+        let mut lag = 0;
+        for topic in [self.topic("transactions"), self.topic("labels")] {
+            let mut list = TopicPartitionList::new();
+            list.add_partition_range(&topic, 0, PARTITIONS - 1);
+            let Ok(list) = consumer.committed_offsets(list, wait) else { return i64::MAX };
+            for place in list.elements() {
+                let Ok((_, end)) = consumer.fetch_watermarks(&topic, place.partition(), wait) else { return i64::MAX };
+                let at = if let Offset::Offset(offset) = place.offset() { offset } else { 0 };
+                lag += end - at;
+            }
+        }
+        lag
+    }
+
+    fn parts(&self, instance: usize, life: u64, seen: &Arc<Mutex<Seen>>) -> (Options, Spy, Desk) {
         let options = Options { index: instance, name: format!("l{instance}"), seed: life, ..Options::default() };
         let spy = Spy { inner: self.cluster(instance), seen: Arc::clone(seen) };
         let desk = Desk { states: BTreeMap::new(), ready: Vec::new(), seen: Arc::clone(seen), decided: None };
-        Lane::new(options, spy, desk, Arc::new(Status::new(instance)))
+        (options, spy, desk)
     }
 
     fn produce(&self, records: std::ops::Range<u64>) {
@@ -113,7 +137,7 @@ impl Stage {
                 BaseRecord::to(&topic).partition(partition).key(&payload[..1]).payload(&payload);
             producer.send(record).map_err(|(error, _)| error).expect("room in the queue");
         }
-        producer.flush(Duration::from_secs(30)).expect("everything sent");
+        producer.flush(Duration::from_mins(2)).expect("everything sent");
     }
 
     /// Reads a topic from its beginning to its end, as `read_committed`.
@@ -385,6 +409,56 @@ fn until(lanes: &mut [&mut Lane<Spy, Desk>], what: &str, mut holds: impl FnMut()
 fn finish(lane: &mut Lane<Spy, Desk>) {
     lane.drain();
     while lane.step() {}
+}
+
+/// Runs two lanes on their threads for `FRAUDD_KAFKA_SECONDS`, during which somebody may kill brokers.
+#[test]
+fn a_soak_counts_once() {
+    let Some(brokers) = brokers("a_soak_counts_once") else { return };
+    let seconds: u64 = std::env::var("FRAUDD_KAFKA_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
+    let stage = Arc::new(Stage::new(brokers, "soak"));
+    let shutdown = Shutdown::default();
+    let seen: [Arc<Mutex<Seen>>; 2] = Default::default();
+    let statuses = [Arc::new(Status::new(0)), Arc::new(Status::new(1))];
+    let thread = |index: usize| {
+        let (stage, seen) = (Arc::clone(&stage), Arc::clone(&seen[index]));
+        let (status, shutdown) = (Arc::clone(&statuses[index]), shutdown.clone());
+        let mut life = 0;
+        let make = move || {
+            life += 1;
+            stage.parts(index, life, &seen)
+        };
+        tasks::thread("lane", move || run(make, &status, &shutdown)).expect("a thread")
+    };
+    let threads = [0, 1].map(thread);
+    let until = Moment::now().after(Duration::from_secs(seconds));
+    let mut records = 0;
+    while !until.has_passed() {
+        stage.produce(records..records + 300);
+        records += 300;
+        let pause = Moment::now().after(Duration::from_millis(100));
+        while !pause.has_passed() {
+            std::thread::park_timeout(pause.remaining());
+        }
+    }
+    let settled = Moment::now().after(Duration::from_secs(90));
+    while stage.lag() > 0 {
+        assert!(!settled.has_passed(), "not consumed: {:?}", statuses.each_ref().map(|status| status.shown()));
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+    assert!(statuses.iter().all(|status| status.is_ready() && status.quiet_for() < Duration::from_secs(5)));
+    shutdown.ask();
+    for thread in threads {
+        thread.join().expect("no panic");
+    }
+    assert!(statuses.iter().all(|status| status.shown().state == State::Stopped));
+    for seen in &seen {
+        let seen = seen.lock().expect("a lock");
+        let mut faults: BTreeMap<&str, usize> = BTreeMap::new();
+        seen.faults.iter().for_each(|fault| *faults.entry(fault).or_default() += 1);
+        println!("{} committed, {:?}, revoked {}, faults {faults:#?}", seen.committed, seen.assigned, seen.revoked);
+    }
+    stage.check(0..records);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::runtime::entities::LabelOutcome;
 pub const RECORD_RESULTS: [&str; 8] =
     ["decided", "confirmed", "late", "duplicate", "dead", "label_applied", "label_pending", "label_unchanged"];
 /// What may become of a partition's state.
-pub const RESTORE_RESULTS: [&str; 2] = ["restored", "lost"];
+pub const RESTORE_RESULTS: [&str; 3] = ["restored", "lost", "refused"];
 /// What may become of a decision that the outbox sends.
 pub const OUTBOX_RESULTS: [&str; 2] = ["acknowledged", "failed"];
 
@@ -284,6 +284,26 @@ impl StateLost<'_> {
             partition = self.partition,
             reason = self.reason,
             "going on without state, as configured: windows begin anew"
+        );
+    }
+}
+
+/// A partition's state is lost, and the settings say to leave it alone then.
+pub struct PartitionRefused<'a> {
+    /// Which.
+    pub partition: u32,
+    /// Why.
+    pub reason: &'a str,
+}
+
+impl PartitionRefused<'_> {
+    /// Counts and logs it: nothing of the partition is decided until somebody acts.
+    pub fn emit(&self) {
+        metrics().desk.restores[2].inc();
+        error!(
+            partition = self.partition,
+            reason = self.reason,
+            "a partition is not read, its state cannot be had; kafka.on_lost_state = \"continue\" goes on without"
         );
     }
 }

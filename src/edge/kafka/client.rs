@@ -28,6 +28,8 @@ pub fn consumer(options: &Options, lane: usize) -> ClientConfig {
         // Ten heartbeats a session: one that is lost decides nothing.
         .set("heartbeat.interval.ms", millis(options.timeouts.session / 10))
         .set("max.poll.interval.ms", millis(options.timeouts.poll_interval_max))
+        // How far behind a lane is, is told by the client's statistics.
+        .set("statistics.interval.ms", "1000")
         // Offsets exist before a partition is read; without them an error is better than a jump.
         .set("auto.offset.reset", "error");
     finish(config, options)
@@ -55,7 +57,8 @@ pub fn outbox_producer(options: &Options) -> ClientConfig {
     config
         // Waits a moment for company: nobody waits for it unless rest_ack is "broker".
         .set("linger.ms", if matches!(options.rest_ack, super::options::RestAck::Broker) { "0" } else { "5" })
-        .set("message.timeout.ms", millis(options.timeouts.message));
+        // Never given up: what waits is bounded by the outbox, and a broker that is back gets it in order.
+        .set("message.timeout.ms", "0");
     finish(config, options)
 }
 

@@ -74,6 +74,9 @@ struct State {
     /// Up to which cursor everything was handed to the producer.
     sent: u64,
     in_flight: BTreeSet<u64>,
+    /// The first decision that failed: sending goes on there once nothing is in flight any more, so that an outage
+    /// makes each of them go twice at most.
+    failed: Option<u64>,
     is_stuck: bool,
 }
 
@@ -161,7 +164,13 @@ impl Outbox {
     /// Hands what comes next in the feed to the producer, as far as there is room.
     async fn send_some(&self) -> usize {
         let (from, room) = {
-            let state = self.state.lock();
+            let mut state = self.state.lock();
+            if state.failed.is_some() && !state.in_flight.is_empty() {
+                return 0;
+            }
+            if let Some(failed) = state.failed.take() {
+                state.sent = state.sent.min(failed - 1);
+            }
             (state.sent, IN_FLIGHT_MAX.saturating_sub(state.in_flight.len()))
         };
         if room == 0 {
@@ -225,14 +234,14 @@ impl Outbox {
                     None => count += 1,
                     Some(error) => {
                         failed += 1;
-                        state.sent = state.sent.min(cursor - 1);
+                        state.failed = Some(state.failed.map_or(cursor, |first| first.min(cursor)));
                         reason = Some(error.to_string());
                     }
                 }
             }
             state.is_stuck &= count == 0;
-            let first = state.in_flight.first().map_or(u64::MAX, |cursor| cursor - 1);
-            first.min(state.sent)
+            let open = state.in_flight.first().copied().into_iter().chain(state.failed).min();
+            open.map_or(state.sent, |cursor| cursor - 1)
         };
         crash::point("outbox-after-ack");
         self.acknowledged.send_if_modified(|known| {

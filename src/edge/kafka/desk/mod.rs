@@ -267,6 +267,7 @@ impl Work for Desk {
             let is_dead = part.take(&record, verdict, (&self.scribe, &release));
             self.rate.record(is_dead, now);
         }
+        self.rate.conclude();
         let wall = self.parts.clock.now();
         batch.parts.values_mut().for_each(|part| part.seal(wall));
         batch

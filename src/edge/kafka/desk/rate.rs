@@ -31,11 +31,13 @@ struct Second {
 pub(super) struct Rate {
     options: Options,
     seconds: VecDeque<Second>,
+    /// What was wrong when there were too many: once said, it stands.
+    verdict: Option<String>,
 }
 
 impl Rate {
     pub(super) fn new(options: Options) -> Self {
-        Self { options, seconds: VecDeque::new() }
+        Self { options, seconds: VecDeque::new(), verdict: None }
     }
 
     pub(super) fn record(&mut self, is_dead: bool, now: Timestamp) {
@@ -54,8 +56,17 @@ impl Rate {
         }
     }
 
-    /// Says what is wrong when dead letters are too many.
+    /// Concludes what there is to conclude, at the end of a batch.
+    pub(super) fn conclude(&mut self) {
+        self.verdict = self.verdict.take().or_else(|| self.judge());
+    }
+
+    /// Says what was wrong when dead letters were too many.
     pub(super) fn verdict(&self) -> Option<String> {
+        self.verdict.clone()
+    }
+
+    fn judge(&self) -> Option<String> {
         let (mut records, mut dead) = (0, 0);
         for second in &self.seconds {
             records += second.records;
@@ -77,7 +88,10 @@ mod tests {
 
     fn after(records: impl IntoIterator<Item = (bool, i64)>) -> bool {
         let mut rate = Rate::new(Options { share_max: 0.2, window: Span::from_seconds(60), count_min: 10 });
-        records.into_iter().for_each(|(is_dead, second)| rate.record(is_dead, Timestamp::from_seconds(second)));
+        for (is_dead, second) in records {
+            rate.record(is_dead, Timestamp::from_seconds(second));
+        }
+        rate.conclude();
         rate.verdict().is_some()
     }
 
@@ -89,6 +103,12 @@ mod tests {
         assert!(!after((0..1_000).map(|n| (n % 5 == 0, 5))), "just the share");
         assert!(after((0..1_000).map(|n| (n % 4 == 0, 5))));
         assert!(!after((0..50).map(|n| (true, n)).chain([(false, 200)])), "long over");
+        let mut rate = Rate::new(Options { share_max: 0.2, window: Span::from_seconds(60), count_min: 10 });
+        (0..50).for_each(|_| rate.record(true, Timestamp::from_seconds(1)));
+        rate.conclude();
+        rate.record(false, Timestamp::from_seconds(500));
+        rate.conclude();
+        assert!(rate.verdict().is_some(), "once said, it stands");
         assert!(after((0..50).map(|n| (true, 100 - n))), "a clock that runs back forgets nothing");
     }
 }

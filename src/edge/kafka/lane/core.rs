@@ -283,6 +283,10 @@ impl<B: Broker, W: Work> Lane<B, W> {
         }
         let batch = self.work.decide(records);
         self.timed(0, started);
+        if let Some(reason) = self.work.halt() {
+            // Nothing of it is published. It is read again by the next life, and until then nothing behind it.
+            return self.show(State::Halted, &reason);
+        }
         self.batches += 1;
         self.held = Some(Held {
             batch,

@@ -53,12 +53,14 @@ pub trait Work {
     /// Those of `to`.
     fn emit(&self, batch: &Self::Batch, to: &mut dyn FnMut(&Output) -> Result<(), Fault>) -> Result<(), Fault>;
 
-    /// Returns the offsets to commit with a batch: one per topic and partition that has records in it.
+    /// Returns the offsets to commit with a batch. Every partition with records in it has one of `transactions`, moved or
+    /// not, for its metadata and the batch's token travel there; and one of `labels` when that moved.
     fn offsets(&self, batch: &Self::Batch) -> Vec<NextOffset>;
 
     /// Makes a committed batch visible and durable here.
     fn committed(&mut self, batch: Self::Batch);
 
-    /// Returns why the lane should stop taking records, if it should: a fault of the whole, not of one record.
+    /// Returns why the lane should stop taking records, if it should: a fault of the whole, not of one record. Asked after
+    /// each `decide`, too: then that batch is not published. Once it should, it should for good.
     fn halt(&self) -> Option<String>;
 }

@@ -26,7 +26,7 @@ use crate::edge::kafka::options::{OnLostState, Start as StartAt};
 use crate::runtime::clock::Clock;
 use crate::runtime::stream::{Position, StateSink};
 use crate::tasks;
-use crate::telemetry::events::{PartitionRestored, PartitionWaits, StateLost};
+use crate::telemetry::events::{PartitionRefused, PartitionRestored, PartitionWaits, StateLost};
 use plan::{Plan, plan};
 pub(super) use replay::Failure;
 
@@ -236,6 +236,10 @@ impl Shop {
     fn lost(&self, partition: u32, assigned: &Assigned, failure: &Failure) -> Outcome {
         let reason = format!("partition {partition}: {}", failure.reason);
         if !failure.may_continue || self.options.on_lost_state == OnLostState::Stop {
+            // One that went meanwhile is of no interest.
+            if !failure.is_passing {
+                PartitionRefused { partition, reason: &reason }.emit();
+            }
             return Err(reason);
         }
         let position = plan::anew(assigned, self.options.start);

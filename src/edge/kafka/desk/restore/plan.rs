@@ -27,6 +27,8 @@ pub(super) fn plan(assigned: &Assigned, local: Option<Position>, start: Start) -
     let Some(committed) = &assigned.transactions.committed else {
         return match local {
             None => Plan::Go(anew(assigned, start)),
+            // It was ours before and had no record yet: there is nothing in that state that anybody could miss.
+            Some(local) if is_untouched(assigned, local) => Plan::Go(local),
             Some(local) => Plan::Lost(Failure::lost(format!(
                 "the group has committed nothing, but state here stands at offset {}: another group or cluster, or a topic \
                  that was made anew",
@@ -62,6 +64,14 @@ pub(super) fn plan(assigned: &Assigned, local: Option<Position>, start: Start) -
         )),
         Some(local) => Plan::Replay { from: Some(local), to },
     }
+}
+
+/// Tells whether a position is that of a partition of which nothing has been read, in topics that still reach there.
+fn is_untouched(assigned: &Assigned, local: Position) -> bool {
+    let reaches = |place: &Place, next: i64| (place.earliest..=place.latest).contains(&next);
+    local == Position::start(local.transactions, local.labels)
+        && reaches(&assigned.transactions, local.transactions)
+        && reaches(&assigned.labels, local.labels)
 }
 
 /// Returns where a partition begins without state: at its committed offset, else where the settings say.
@@ -120,6 +130,16 @@ mod tests {
         assert_eq!(plan(&first, None, Start::Earliest), Plan::Go(Position::start(4, 0)));
         assert_eq!(plan(&first, None, Start::Latest), Plan::Go(Position::start(90, 7)));
         check_lost(&first, Some(at(9, 1)), "committed nothing");
+    }
+
+    #[test]
+    fn a_partition_that_had_no_record_yet_goes_on_where_it_began() {
+        let nothing = |transactions| Some(Position::start(transactions, 2));
+        let first = assigned(None, 4);
+        assert_eq!(plan(&first, nothing(40), Start::Latest), Plan::Go(Position::start(40, 2)));
+        // The topic was made anew: that offset is of another log.
+        check_lost(&first, nothing(91), "committed nothing");
+        check_lost(&first, nothing(3), "committed nothing");
     }
 
     #[test]

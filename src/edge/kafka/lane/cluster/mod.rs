@@ -236,7 +236,10 @@ impl Broker for Cluster {
         });
         let fault = |error: KafkaError| Fault::new(Class::Fatal, "start", error.to_string());
         let consumer = self.consumer("start")?;
-        consumer.incremental_assign(&at_offsets(places).map_err(fault)?).map_err(fault)?;
+        let list = at_offsets(places).map_err(fault)?;
+        consumer.incremental_assign(&list).map_err(fault)?;
+        // A partition that went while it was paused is still paused when it comes back: the client keeps that by name.
+        consumer.resume(&list).map_err(fault)?;
         consumer.context().begin(starts.iter().map(|start| start.partition));
         Ok(())
     }
