@@ -23,7 +23,8 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedPr
 use rdkafka::{Offset, TopicPartitionList};
 
 const PARTITIONS: i32 = 6;
-const SINKS: [&str; 6] = ["scores", "alerts", "features", "dead", "late", "state"];
+/// In the order of [`Sink::ALL`]; the last is for lanes that re-key.
+const SINKS: [&str; 7] = ["scores", "alerts", "features", "dead", "late", "state", "rekeyed"];
 
 /// The brokers to test with.
 fn brokers(test: &str) -> Option<String> {
@@ -90,7 +91,7 @@ impl Stage {
             .set("linger.ms", "0");
         let topics = Topics {
             transactions: self.topic("transactions"),
-            labels: self.topic("labels"),
+            labels: Some(self.topic("labels")),
             sinks: SINKS.map(|sink| self.topic(sink)),
         };
         Cluster::new(instance, topics, consumer, producer)

@@ -243,13 +243,13 @@ fn dead_letters_are_listed_and_replayed(options: &Options, environment: &[(Strin
 
     let dry = fraudd(&["dead", "replay", "--dry-run"], environment);
     check_code(&dry, 1);
-    assert!(err(&dry).contains("2 would be sent to transactions, 2 would stay"), "{}", err(&dry));
+    assert!(err(&dry).contains("2 would be sent again, 2 would stay"), "{}", err(&dry));
     assert_eq!(read_all(options, "transactions", 0), []);
 
     let sent = fraudd(&["dead", "replay", "--filter", "stage=decode"], environment);
     check_code(&sent, 1);
     assert!(err(&sent).contains("1:2 was cut and stays; --force sends it as it is"), "{}", err(&sent));
-    assert!(err(&sent).contains("1 sent to transactions, 0 not taken by the broker, 1 stay"), "{}", err(&sent));
+    assert!(err(&sent).contains("1 sent again, 0 not taken by the broker, 1 stay"), "{}", err(&sent));
     let arrived = read_all(options, "transactions", 1);
     assert_eq!(arrived.len(), 1);
     assert_eq!(arrived[0].value.as_deref(), Some(b"{\"id\":".as_slice()));

@@ -14,7 +14,7 @@ mod stream;
 mod vitals;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, bail};
 use tokio::sync::Semaphore;
@@ -169,6 +169,7 @@ impl App {
             scorer,
             lists_file,
             outbox,
+            stream: OnceLock::new(),
         });
         let reloader = Reloader::new(settings.files.clone(), texts);
         Ok(Self { settings, service, schemas, reloader, entities, store, stream })

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! prepare   how many partitions, which of them were ours     -> Ownership, for the scorer
-//! start     after state is restored: lanes (threads), outbox (task)
+//! start     after state is restored: lanes (threads), the re-key lane, outbox (task)
 //! drain     lanes commit what is in hand, the outbox waits for its last acknowledgements; before the store closes
 //! ```
 //! Without `[kafka]` nothing of this is there.
@@ -15,6 +15,7 @@ use anyhow::{Context, bail};
 
 use crate::config::Settings;
 use crate::domain::{Span, TextField};
+use crate::edge::http::service::{OutboxView, StreamView};
 use crate::edge::http::{Phase, Service};
 use crate::edge::kafka::options::{Options, RestAck};
 use crate::edge::kafka::outbox::{self, CursorFile, Outbox};
@@ -29,6 +30,7 @@ use crate::tasks::{self, OnExit, Shutdown};
 use crate::telemetry::events::{BrokerAway, BrokerUnverified, InexactKinds, StreamOpened};
 
 mod lanes;
+mod rekey;
 
 use lanes::Lanes;
 
@@ -104,7 +106,19 @@ impl Stream {
     ) -> anyhow::Result<Running> {
         let lanes = Lanes::start(&self, settings, (service, schemas), shutdown)?;
         let outbox = service.outbox.as_ref().context("a stream has an outbox")?;
-        Ok(Running::start(lanes, outbox, shutdown))
+        let running = Running::start(lanes, outbox, shutdown);
+        let (lanes, outbox) = (Arc::clone(&running.lanes), Arc::clone(outbox));
+        let (group, instance) = (self.options.group.clone(), self.options.instance.clone());
+        let show = move || StreamView {
+            group: group.clone(),
+            instance: instance.clone(),
+            lanes: lanes.views(),
+            watermark_lag_seconds: lanes.watermark_lag().map(|lag| lag.as_secs_f64()),
+            outbox: OutboxView { waiting: outbox.waiting(), age_seconds: outbox.age().as_secs_f64() },
+        };
+        // A service starts its stream once.
+        let _ = service.stream.set(Box::new(show));
+        Ok(running)
     }
 
     /// Returns the cursor after which decisions of the REST door belong to the stream.

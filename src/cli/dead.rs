@@ -246,11 +246,10 @@ fn replay(chosen: &ChosenArgs, (is_dry, is_forced): (bool, bool), shutdown: &Shu
     bar.finish_and_clear();
     let (_, ended) = seen?;
     let early = if ended == Ended::Early && shutdown.is_asked() { ", stopped early" } else { "" };
-    let topic = &options.topics.transactions;
     if is_dry {
-        say(&format!("{ready} would be sent to {topic}, {refused} would stay{early}"));
+        say(&format!("{ready} would be sent again, {refused} would stay{early}"));
     } else {
-        say(&format!("{} sent to {topic}, {} not taken by the broker, {refused} stay{early}", sent.taken, sent.lost));
+        say(&format!("{} sent again, {} not taken by the broker, {refused} stay{early}", sent.taken, sent.lost));
     }
     Ok(if sent.lost > 0 || refused > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

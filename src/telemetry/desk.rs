@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{IntCounter, IntGauge};
+use prometheus::{Gauge, IntCounter, IntGauge};
 use tracing::{debug, error, info, warn};
 
 use super::metrics::{Builder, metrics};
@@ -15,6 +15,9 @@ pub const RECORD_RESULTS: [&str; 8] =
 pub const RESTORE_RESULTS: [&str; 3] = ["restored", "lost", "refused"];
 /// What may become of a decision that the outbox sends.
 pub const OUTBOX_RESULTS: [&str; 2] = ["acknowledged", "failed"];
+
+/// What may become of a record that is to be re-keyed.
+pub const REKEY_RESULTS: [&str; 2] = ["moved", "dead"];
 
 /// Metrics of the stream's records.
 pub struct Desk {
@@ -30,6 +33,14 @@ pub struct Desk {
     pub outbox: Vec<IntCounter>,
     /// Decisions of the REST door that are not in the stream yet.
     pub outbox_waiting: IntGauge,
+    /// How old the oldest of them is.
+    pub outbox_age: Gauge,
+    /// How far the event time of the partition that is most behind lies in the past.
+    pub watermark_lag: Gauge,
+    /// Records of a foreign topic by [`REKEY_RESULTS`].
+    pub rekeyed: Vec<IntCounter>,
+    /// Times a partition of it was gone on with after records of it were lost.
+    pub rekey_gaps: IntCounter,
 }
 
 impl Desk {
@@ -61,6 +72,24 @@ impl Desk {
             ),
             outbox_waiting: build
                 .gauge("fraudd_outbox_waiting", "Decisions of the REST door that the stream has not published yet."),
+            outbox_age: build.float_gauge(
+                "fraudd_outbox_age_seconds",
+                "Age of the oldest decision of the REST door that the broker does not have; 0 when it has all.",
+            ),
+            watermark_lag: build.float_gauge(
+                "fraudd_stream_watermark_lag_seconds",
+                "How far the watermark of the partition most behind lies in the past; grows also while nothing is sent.",
+            ),
+            rekeyed: build.by_label(
+                "fraudd_rekey_records_total",
+                "Records of the foreign topic that were re-keyed and committed, by what became of them.",
+                "result",
+                &REKEY_RESULTS,
+            ),
+            rekey_gaps: build.counter(
+                "fraudd_rekey_gaps_total",
+                "Partitions of the foreign topic gone on with, as configured, although records of them were lost: an alarm.",
+            ),
         }
     }
 }
@@ -330,11 +359,14 @@ impl OutboxSent {
 pub struct OutboxWaits {
     /// Decisions that the broker does not have.
     pub waiting: u64,
+    /// How long ago the oldest of them was made.
+    pub age: Duration,
 }
 
 impl OutboxWaits {
-    /// Sets the gauge.
+    /// Sets the gauges.
     pub fn emit(&self) {
+        metrics().desk.outbox_age.set(self.age.as_secs_f64());
         metrics().desk.outbox_waiting.set(i64::try_from(self.waiting).unwrap_or(i64::MAX));
     }
 }
@@ -353,5 +385,55 @@ impl OutboxStuck<'_> {
         if self.is_first {
             warn!(reason = self.reason, "the outbox cannot reach the broker: decisions wait in the journal");
         }
+    }
+}
+
+/// Records of one partition of a foreign topic are re-keyed and committed.
+pub struct Rekeyed {
+    /// Those that are transactions now.
+    pub moved: u64,
+    /// Those that became dead letters.
+    pub dead: u64,
+}
+
+impl Rekeyed {
+    /// Counts them.
+    pub fn emit(&self) {
+        for (counter, count) in metrics().desk.rekeyed.iter().zip([self.moved, self.dead]) {
+            counter.inc_by(count);
+        }
+    }
+}
+
+/// Records of a foreign topic were gone before they were re-keyed.
+pub struct RekeyGap<'a> {
+    /// What is missing.
+    pub reason: &'a str,
+    /// Whether the settings say to go on without them.
+    pub goes_on: bool,
+}
+
+impl RekeyGap<'_> {
+    /// Counts and logs it: an alarm.
+    pub fn emit(&self) {
+        if self.goes_on {
+            metrics().desk.rekey_gaps.inc();
+            error!(reason = self.reason, "re-keying goes on without lost records, as configured");
+        } else {
+            error!(reason = self.reason, "a partition of the foreign topic is not re-keyed: this needs a person");
+        }
+    }
+}
+
+/// How far event time is behind, just before a scrape.
+pub struct WatermarkLag {
+    /// The distance of the partition most behind; zero when none has events.
+    pub lag: Duration,
+}
+
+impl WatermarkLag {
+    /// Sets the gauge.
+    pub fn emit(&self) {
+        metrics().desk.watermark_lag.set(self.lag.as_secs_f64());
     }
 }

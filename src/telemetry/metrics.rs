@@ -8,7 +8,9 @@ use std::sync::{Arc, LazyLock};
 use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Counter, Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Counter, Encoder, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 
 use super::desk::Desk;
 use super::histogram::Latencies;
@@ -410,6 +412,12 @@ impl Builder {
 
     pub(super) fn gauge(&self, name: &str, help: &str) -> IntGauge {
         let gauge = IntGauge::new(name, help).expect(CONSTANT);
+        self.register(gauge.clone());
+        gauge
+    }
+
+    pub(super) fn float_gauge(&self, name: &str, help: &str) -> Gauge {
+        let gauge = Gauge::new(name, help).expect(CONSTANT);
         self.register(gauge.clone());
         gauge
     }

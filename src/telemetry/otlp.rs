@@ -5,15 +5,17 @@
 //!                         no: nothing     full: dropped, counted        dead collector: failed, counted
 //! ```
 //! A request is one span with three children: features, model, rules. Their times come from the
-//! decision's own latencies, so tracing adds nothing to the path it measures.
+//! decision's own latencies, so tracing adds nothing to the path it measures. A record of the stream is a consumer's
+//! span with the same children, linked to its sender's span and ended by the commit.
 
+use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake};
 use std::time::{Duration, UNIX_EPOCH};
 
-use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceState};
+use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::Resource;
@@ -21,7 +23,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter, SpanLinks};
 
 use super::events::SpansLost;
 use super::metrics::metrics;
-use super::trace::{TraceContext, set_sample_ratio};
+use super::trace::{RemoteSpan, TraceContext, set_sample_ratio};
 use crate::domain::{Decision, Timestamp};
 use crate::tasks;
 
@@ -101,10 +103,41 @@ pub fn wants(trace: &TraceContext) -> bool {
     trace.sampled && QUEUE.get().is_some()
 }
 
+/// A record of the stream that was decided and committed.
+pub struct Consumed<'a> {
+    /// Our span over it.
+    pub trace: &'a TraceContext,
+    /// The sender's, when it told.
+    pub sender: Option<&'a RemoteSpan>,
+    /// The consumer group.
+    pub group: &'a str,
+    /// Its topic.
+    pub topic: &'a str,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// When deciding it began.
+    pub received_at: Timestamp,
+    /// When its transaction with the broker was committed.
+    pub committed_at: Timestamp,
+    /// What was decided.
+    pub decision: &'a Decision,
+}
+
 /// Queues the spans of one decided request. Never waits.
 pub fn record(trace: &TraceContext, decision: &Decision, received_at: Timestamp) {
+    queue(spans(trace, decision, received_at));
+}
+
+/// Queues the spans of one record of the stream. Never waits.
+pub fn consumed(consumed: &Consumed<'_>) {
+    queue(consumer_spans(consumed));
+}
+
+fn queue(spans: impl IntoIterator<Item = SpanData>) {
     let Some(queue) = QUEUE.get() else { return };
-    for span in spans(trace, decision, received_at) {
+    for span in spans {
         if queue.try_send(span).is_err() {
             metrics().spans[1].inc();
         }
@@ -113,33 +146,80 @@ pub fn record(trace: &TraceContext, decision: &Decision, received_at: Timestamp)
 
 /// Builds a request's span and its three children, one after the other as they ran.
 fn spans(trace: &TraceContext, decision: &Decision, received_at: Timestamp) -> [SpanData; 4] {
-    let start = u64::try_from(received_at.micros()).unwrap_or(0);
+    let start = micros(received_at);
     let latency = decision.latency;
-    let model_at = start + u64::from(latency.features);
-    let rules_at = model_at + u64::from(latency.model);
-    let attributes = vec![
+    let mut request = span(trace, trace.span_id, trace.parent_id.unwrap_or(0), "POST /v1/decisions");
+    request.span_kind = SpanKind::Server;
+    request.parent_span_is_remote = trace.parent_id.is_some();
+    request.attributes = attributes(decision);
+    set_times(&mut request, start, latency.total);
+    let [features, model, rules] = children(trace, decision, start);
+    [request, features, model, rules]
+}
+
+/// Builds the span of a record: the root of its trace, from the batch to its commit. A decision of another trace,
+/// made by a REST door before, has its children there.
+fn consumer_spans(consumed: &Consumed<'_>) -> Vec<SpanData> {
+    let Consumed { trace, decision, .. } = *consumed;
+    let start = micros(consumed.received_at);
+    let mut process = span(trace, trace.span_id, 0, format!("process {}", consumed.topic));
+    process.span_kind = SpanKind::Consumer;
+    process.links.links.extend(consumed.sender.map(link));
+    process.attributes = attributes(decision);
+    process.attributes.extend([
+        KeyValue::new("messaging.system", "kafka"),
+        KeyValue::new("messaging.operation.name", "process"),
+        KeyValue::new("messaging.operation.type", "process"),
+        KeyValue::new("messaging.destination.name", consumed.topic.to_owned()),
+        KeyValue::new("messaging.destination.partition.id", consumed.partition.to_string()),
+        KeyValue::new("messaging.kafka.offset", consumed.offset),
+        KeyValue::new("messaging.consumer.group.name", consumed.group.to_owned()),
+    ]);
+    let took = micros(consumed.committed_at).saturating_sub(start);
+    set_times(&mut process, start, u32::try_from(took).unwrap_or(u32::MAX));
+    let mut spans = vec![process];
+    if decision.trace_id == trace.trace_id {
+        spans.extend(children(trace, decision, start));
+    }
+    spans
+}
+
+fn link(sender: &RemoteSpan) -> Link {
+    let flags = if sender.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
+    let trace_id = opentelemetry::trace::TraceId::from_bytes(sender.trace_id.0.to_be_bytes());
+    let span_id = SpanId::from_bytes(sender.span_id.to_be_bytes());
+    Link::with_context(SpanContext::new(trace_id, span_id, flags, true, TraceState::default()))
+}
+
+fn attributes(decision: &Decision) -> Vec<KeyValue> {
+    vec![
         KeyValue::new("fraudd.transaction_id", decision.transaction_id.to_string()),
         KeyValue::new("fraudd.outcome", decision.outcome.name()),
         KeyValue::new("fraudd.decision_source", decision.source.name()),
         KeyValue::new("fraudd.degraded", !decision.degraded.is_empty()),
         KeyValue::new("fraudd.model_version", decision.release.model_version.clone()),
-    ];
-    let mut request = span(trace, trace.span_id, trace.parent_id.unwrap_or(0), "POST /v1/decisions");
-    request.span_kind = SpanKind::Server;
-    request.parent_span_is_remote = trace.parent_id.is_some();
-    request.attributes = attributes;
-    set_times(&mut request, start, latency.total);
+    ]
+}
+
+/// Builds the three children of a decision, one after the other as they ran.
+fn children(trace: &TraceContext, decision: &Decision, start: u64) -> [SpanData; 3] {
+    let latency = decision.latency;
+    let model_at = start + u64::from(latency.features);
+    let rules_at = model_at + u64::from(latency.model);
     let child = |name: &'static str, at: u64, micros: u32| {
         let mut child = span(trace, trace.child_id(), trace.span_id, name);
         set_times(&mut child, at, micros);
         child
     };
     [
-        request,
         child("features", start, latency.features),
         child("model", model_at, latency.model),
         child("rules", rules_at, latency.rules),
     ]
+}
+
+fn micros(time: Timestamp) -> u64 {
+    u64::try_from(time.micros()).unwrap_or(0)
 }
 
 fn set_times(span: &mut SpanData, start_micros: u64, micros: u32) {
@@ -147,7 +227,7 @@ fn set_times(span: &mut SpanData, start_micros: u64, micros: u32) {
     span.end_time = span.start_time + Duration::from_micros(micros.into());
 }
 
-fn span(trace: &TraceContext, id: u64, parent: u64, name: &'static str) -> SpanData {
+fn span(trace: &TraceContext, id: u64, parent: u64, name: impl Into<Cow<'static, str>>) -> SpanData {
     SpanData {
         span_context: SpanContext::new(
             opentelemetry::trace::TraceId::from_bytes(trace.trace_id.0.to_be_bytes()),
@@ -245,6 +325,56 @@ mod tests {
             assert_eq!(child.span_context.trace_id(), request.span_context.trace_id());
         }
         assert_eq!((features.end_time, model.end_time), (model.start_time, rules.start_time));
+    }
+
+    #[test]
+    fn a_record_is_a_consumers_span_linked_to_its_sender() {
+        let sender = RemoteSpan::from_header(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        let trace = TraceContext::beside(sender.as_ref());
+        let mut decision = decision("t-1");
+        decision.trace_id = trace.trace_id;
+        let consumed = Consumed {
+            trace: &trace,
+            sender: sender.as_ref(),
+            group: "fraudd",
+            topic: "transactions",
+            partition: 3,
+            offset: 42,
+            received_at: Timestamp::from_seconds(100),
+            committed_at: Timestamp::from_seconds(101),
+            decision: &decision,
+        };
+        let spans = consumer_spans(&consumed);
+        let process = &spans[0];
+        assert_eq!((process.name.as_ref(), &process.span_kind), ("process transactions", &SpanKind::Consumer));
+        assert_eq!(process.parent_span_id, SpanId::INVALID, "linked, not parented");
+        let [link] = process.links.links.as_slice() else { panic!("{:?}", process.links) };
+        assert_eq!(link.span_context.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
+        assert_eq!(link.span_context.span_id().to_string(), "b7ad6b7169203331");
+        assert_ne!(process.span_context.trace_id(), link.span_context.trace_id());
+        assert_eq!(process.end_time, process.start_time + Duration::from_secs(1), "it ends with the commit");
+        let said = |name: &str| {
+            process.attributes.iter().find(|one| one.key.as_str() == name).map(|one| one.value.to_string())
+        };
+        for (name, value) in [
+            ("messaging.system", "kafka"),
+            ("messaging.destination.name", "transactions"),
+            ("messaging.destination.partition.id", "3"),
+            ("messaging.kafka.offset", "42"),
+            ("messaging.consumer.group.name", "fraudd"),
+            ("fraudd.transaction_id", "t-1"),
+        ] {
+            assert_eq!(said(name).as_deref(), Some(value), "{name}");
+        }
+        assert_eq!(spans.len(), 4);
+        assert!(spans[1..].iter().all(|child| child.parent_span_id == process.span_context.span_id()));
+        let trace = TraceContext::beside(None);
+        let spans = consumer_spans(&Consumed { trace: &trace, sender: None, ..consumed });
+        assert_eq!(
+            (spans.len(), spans[0].links.links.len()),
+            (1, 0),
+            "decided elsewhere, by somebody who traces nothing"
+        );
     }
 
     #[test]

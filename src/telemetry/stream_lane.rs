@@ -1,5 +1,6 @@
 //! What happens to Kafka lanes, as types: each event knows its log line and its metrics.
 
+use std::fmt;
 use std::time::Duration;
 
 use prometheus::{Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntGauge, IntGaugeVec, Opts};
@@ -17,8 +18,8 @@ pub const FAULT_CLASSES: [&str; 8] =
     ["retriable", "abortable", "stale_generation", "fenced", "fatal", "consumer_lost", "refused", "denied"];
 /// States of a partition that a lane owns.
 pub const PARTITION_STATES: [&str; 3] = ["restoring", "live", "failed"];
-/// Lanes that have gauges of their own; those beyond share the last.
-pub const LANES_MAX: usize = 64;
+/// The number that stands for the re-key lane; those of the stream lie below.
+pub const REKEY_LANE: usize = 64;
 
 /// What goes on in the lanes.
 pub struct Lanes {
@@ -114,8 +115,20 @@ fn float_gauges(build: &Builder, name: &str, help: &str) -> GaugeVec {
     gauges
 }
 
+/// A lane's name in logs and labels.
+struct Name(usize);
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            REKEY_LANE => f.write_str("rekey"),
+            index => index.fmt(f),
+        }
+    }
+}
+
 fn label(index: usize) -> String {
-    index.min(LANES_MAX - 1).to_string()
+    Name(index).to_string()
 }
 
 fn of(gauges: &GaugeVec, index: usize) -> Gauge {
@@ -172,14 +185,15 @@ pub struct LaneFault<'a> {
 impl LaneFault<'_> {
     /// Counts and logs it.
     pub fn emit(&self) {
-        let Self { index: lane, class, call, text } = self;
+        let Self { index, class, call, text } = self;
+        let lane = Name(*index);
         if let Some(index) = class_index(class) {
             metrics().lanes.faults[index].inc();
         }
         match *class {
-            "retriable" => debug!(lane, call, error = text, "broker call to be made again"),
-            "refused" | "denied" => error!(lane, call, class, error = text, "broker refuses: this needs a person"),
-            _ => warn!(lane, call, class, error = text, "broker call failed"),
+            "retriable" => debug!(%lane, call, error = text, "broker call to be made again"),
+            "refused" | "denied" => error!(%lane, call, class, error = text, "broker refuses: this needs a person"),
+            _ => warn!(%lane, call, class, error = text, "broker call failed"),
         }
     }
 }
@@ -198,7 +212,7 @@ impl BatchAborted {
         if let Some(index) = class_index(self.class) {
             metrics().lanes.aborts[index].inc();
         }
-        info!(lane = self.index, class = self.class, "transaction aborted, its batch is kept");
+        info!(lane = %Name(self.index), class = self.class, "transaction aborted, its batch is kept");
     }
 }
 
@@ -214,7 +228,7 @@ impl ClientRebuilt {
     /// Counts and logs it.
     pub fn emit(&self) {
         metrics().lanes.rebuilds.inc();
-        warn!(lane = self.index, client = self.client, "client made anew");
+        warn!(lane = %Name(self.index), client = self.client, "client made anew");
     }
 }
 
@@ -230,7 +244,7 @@ impl CommitSettled {
     /// Counts and logs it.
     pub fn emit(&self) {
         metrics().lanes.unsettled.inc();
-        info!(lane = self.index, committed = self.is_committed, "outcome of a commit read from the broker");
+        info!(lane = %Name(self.index), committed = self.is_committed, "outcome of a commit read from the broker");
     }
 }
 
@@ -246,7 +260,7 @@ impl WentBack<'_> {
     /// Counts and logs it.
     pub fn emit(&self) {
         metrics().lanes.went_back.inc();
-        error!(lane = self.index, what = self.what, "KA-2: a commit would move back, the lane stops");
+        error!(lane = %Name(self.index), what = self.what, "KA-2: a commit would move back, the lane stops");
     }
 }
 
@@ -262,7 +276,7 @@ impl BatchShed {
     /// Counts and logs it.
     pub fn emit(&self) {
         metrics().lanes.shed.inc();
-        info!(lane = self.index, empty = self.is_empty, "partitions went while a batch was in hand");
+        info!(lane = %Name(self.index), empty = self.is_empty, "partitions went while a batch was in hand");
     }
 }
 
@@ -289,11 +303,11 @@ impl LaneChanged<'_> {
         if let Some(index) = place(self.to) {
             states[index].inc();
         }
-        let (lane, from, reason) = (self.index, self.from.unwrap_or("none"), self.reason);
+        let (lane, from, reason) = (Name(self.index), self.from.unwrap_or("none"), self.reason);
         match self.to {
-            "broken" | "halted" => error!(lane, from, to = self.to, reason, "lane takes no records"),
-            "retrying" => debug!(lane, from, to = self.to, reason, "lane changed"),
-            _ => info!(lane, from, to = self.to, reason, "lane changed"),
+            "broken" | "halted" => error!(%lane, from, to = self.to, reason, "lane takes no records"),
+            "retrying" => debug!(%lane, from, to = self.to, reason, "lane changed"),
+            _ => info!(%lane, from, to = self.to, reason, "lane changed"),
         }
     }
 }
@@ -371,7 +385,7 @@ impl LanePanicked<'_> {
     /// Counts and logs it.
     pub fn emit(&self) {
         metrics().panics.inc();
-        error!(lane = self.index, panic = self.text, "lane panicked: it starts anew, nothing of its batch was visible");
+        error!(lane = %Name(self.index), panic = self.text, "lane panicked: it starts anew, nothing of its batch was visible");
     }
 }
 
@@ -386,7 +400,7 @@ pub struct ClientStuck<'a> {
 impl ClientStuck<'_> {
     /// Logs it.
     pub fn emit(&self) {
-        warn!(lane = self.index, error = self.text, "a client is left to itself");
+        warn!(lane = %Name(self.index), error = self.text, "a client is left to itself");
     }
 }
 

@@ -1,7 +1,8 @@
 //! W3C trace context: taken from the caller, or made; returned with our own span.
 //!
 //! Who samples: the caller when it sent a `traceparent`, else a ratio of the trace ids. A trace that is
-//! not sampled costs the reading of one header.
+//! not sampled costs the reading of one header. A request continues its caller's trace; a message of a stream
+//! begins one of its own, linked to its sender's.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -23,6 +24,26 @@ pub struct TraceContext {
     pub sampled: bool,
 }
 
+/// A span of somebody else's trace, as a `traceparent` header names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RemoteSpan {
+    /// Its trace.
+    pub trace_id: TraceId,
+    /// The span.
+    pub span_id: u64,
+    /// Whether it is exported there.
+    pub sampled: bool,
+}
+
+impl RemoteSpan {
+    /// Reads a header; a malformed one names no span.
+    #[must_use]
+    pub fn from_header(traceparent: &[u8]) -> Option<Self> {
+        let (trace_id, span_id, sampled) = parse(std::str::from_utf8(traceparent).ok()?)?;
+        Some(Self { trace_id: TraceId(trace_id), span_id, sampled })
+    }
+}
+
 /// How long a `traceparent` header of version 00 is.
 const HEADER_LEN: usize = 55;
 
@@ -40,12 +61,23 @@ impl TraceContext {
     /// Continues the caller's trace, or begins one; a malformed header is as none (W3C, section 3.3).
     #[must_use]
     pub fn from_header(traceparent: Option<&[u8]>) -> Self {
-        let parent = traceparent.and_then(|header| std::str::from_utf8(header).ok()).and_then(parse);
-        let span_id = fresh();
-        if let Some((trace_id, parent_id, sampled)) = parent {
-            return Self { trace_id: TraceId(trace_id), parent_id: Some(parent_id), span_id, sampled };
+        match traceparent.and_then(RemoteSpan::from_header) {
+            Some(RemoteSpan { trace_id, span_id: parent_id, sampled }) => {
+                Self { trace_id, parent_id: Some(parent_id), span_id: fresh(), sampled }
+            }
+            None => Self::begin(),
         }
-        let (high, low) = (fresh(), fresh());
+    }
+
+    /// Begins a trace of its own beside a sender's, which still says whether it is sampled.
+    #[must_use]
+    pub fn beside(sender: Option<&RemoteSpan>) -> Self {
+        let own = Self::begin();
+        Self { sampled: sender.map_or(own.sampled, |sender| sender.sampled), ..own }
+    }
+
+    fn begin() -> Self {
+        let (span_id, high, low) = (fresh(), fresh(), fresh());
         let share = SAMPLED_OF_2_POW_32.load(Ordering::Relaxed);
         let sampled = share == u32::MAX || ((low >> 32) as u32) < share;
         Self { trace_id: TraceId(u128::from(high) << 64 | u128::from(low)), parent_id: None, span_id, sampled }
@@ -120,6 +152,19 @@ mod tests {
         let returned = context.to_string();
         assert!(returned.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && returned.ends_with("-01"));
         assert!(!returned.contains("b7ad6b7169203331"));
+    }
+
+    #[test]
+    fn a_message_has_a_trace_of_its_own_beside_its_senders() {
+        let sender = RemoteSpan::from_header(HEADER.as_bytes()).expect("a span");
+        assert_eq!((sender.span_id, sender.sampled), (0xb7ad_6b71_6920_3331, true));
+        let own = TraceContext::beside(Some(&sender));
+        assert_ne!(own.trace_id, sender.trace_id);
+        assert_eq!((own.parent_id, own.sampled), (None, true), "no parent, and sampled as the sender is");
+        let unsampled = RemoteSpan { sampled: false, ..sender };
+        assert!(!TraceContext::beside(Some(&unsampled)).sampled);
+        assert_eq!(RemoteSpan::from_header(b"00-0-0-01"), None);
+        assert_eq!(RemoteSpan::from_header(&[0xff; 55]), None);
     }
 
     #[test]

@@ -1,12 +1,14 @@
-//! The lanes of this instance: one thread each, with a desk over the scorer that all share.
+//! The lanes of this instance: one thread each, with a desk over the scorer that all share, and one that re-keys.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{LaneThread, Stream, reach};
+use super::{LaneThread, Stream, reach, rekey};
 use crate::config::Settings;
 use crate::edge::http::Service;
+use crate::edge::http::service::{FailedPartition, LaneView};
 use crate::edge::kafka::changelog::changelog;
 use crate::edge::kafka::client;
 use crate::edge::kafka::desk::{
@@ -14,20 +16,25 @@ use crate::edge::kafka::desk::{
 };
 use crate::edge::kafka::lane::cluster::{Cluster, Topics};
 use crate::edge::kafka::lane::{self, Options as LaneOptions, Sink, State, Status};
-use crate::edge::kafka::options::Options;
+use crate::edge::kafka::options::{Options, Topics as Names};
 use crate::edge::wire::{Contract, Mapping};
 use crate::runtime::clock::Clock;
 use crate::runtime::scorer::Scorer;
 use crate::runtime::stream::{Ownership, StateSink, TimeBounds};
 use crate::scoring::feature::Schema;
 use crate::tasks::{self, Shutdown, crash};
+use crate::telemetry::events::WatermarkLag;
+use crate::telemetry::metrics;
+use crate::telemetry::stream_lane::REKEY_LANE;
 
 /// How long a batch waits for the other door to settle an id, and for the model.
-const DEADLINE: std::time::Duration = std::time::Duration::from_secs(1);
+const DEADLINE: Duration = Duration::from_secs(1);
 
 /// Lanes that run.
 pub(in super::super) struct Lanes {
+    /// Those of the stream, and that of the re-key lane when there is one.
     statuses: Vec<Arc<Status>>,
+    locals: Locals,
     threads: Mutex<Vec<LaneThread>>,
 }
 
@@ -57,33 +64,44 @@ impl Plant {
 
     fn cluster(&self, lane: usize) -> Cluster {
         let names = &self.options.topics;
-        let sinks = Sink::ALL.map(|sink| match sink {
-            Sink::Scores => names.scores.clone(),
-            Sink::Alerts => names.alerts.clone(),
-            Sink::Features => names.features.clone(),
-            Sink::Dead => names.dead.clone(),
-            Sink::Late => names.late.clone(),
-            Sink::State => names.state.clone(),
-        });
-        let topics = Topics { transactions: names.transactions.clone(), labels: names.labels.clone(), sinks };
+        let topics = topics(names, names.transactions.clone(), Some(names.labels.clone()));
         Cluster::new(lane, topics, client::consumer(&self.options, lane), client::producer(&self.options, lane))
     }
 
     fn lane(&self, lane: usize) -> LaneOptions {
-        let Options { batch, timeouts, .. } = &self.options;
-        LaneOptions {
-            index: lane,
-            name: self.options.member(lane),
-            seed: Clock::system().now().micros().unsigned_abs().wrapping_add(lane as u64),
-            rows_max: batch.len_max.get(),
-            bytes_max: batch.bytes_max,
-            linger_min: batch.linger_min,
-            linger_max: batch.linger_max,
-            publish_wait: timeouts.poll_interval_max / 3,
-            generation_wait: timeouts.poll_interval_max,
-            drain_wait: timeouts.drain,
-            ..LaneOptions::default()
-        }
+        lane_options(&self.options, lane, self.options.member(lane))
+    }
+}
+
+/// Names the topics of a lane that reads these.
+pub(super) fn topics(names: &Names, transactions: String, labels: Option<String>) -> Topics {
+    let sinks = Sink::ALL.map(|sink| match sink {
+        Sink::Scores => names.scores.clone(),
+        Sink::Alerts => names.alerts.clone(),
+        Sink::Features => names.features.clone(),
+        Sink::Dead => names.dead.clone(),
+        Sink::Late => names.late.clone(),
+        Sink::State => names.state.clone(),
+        Sink::Transactions => names.transactions.clone(),
+    });
+    Topics { transactions, labels, sinks }
+}
+
+/// Sets the bounds of a lane.
+pub(super) fn lane_options(options: &Options, index: usize, name: String) -> LaneOptions {
+    let Options { batch, timeouts, .. } = options;
+    LaneOptions {
+        index,
+        name,
+        seed: Clock::system().now().micros().unsigned_abs().wrapping_add(index as u64),
+        rows_max: batch.len_max.get(),
+        bytes_max: batch.bytes_max,
+        linger_min: batch.linger_min,
+        linger_max: batch.linger_max,
+        publish_wait: timeouts.poll_interval_max / 3,
+        generation_wait: timeouts.poll_interval_max,
+        drain_wait: timeouts.drain,
+        ..LaneOptions::default()
     }
 }
 
@@ -100,15 +118,18 @@ impl Lanes {
     ) -> anyhow::Result<Self> {
         let lanes = stream.options.lanes.get();
         let scorer = service.scorer.clone();
+        let desk = desk_options(stream, settings, (&service.contract, mapping(stream, service)?), schemas);
+        let rekey = rekey::options(&stream.options, &desk);
+        let locals = Locals::new(stream.positions.clone(), lanes, Arc::clone(&stream.ownership));
         let plant = Arc::new(Plant {
-            desk: desk_options(stream, settings, (&service.contract, mapping(stream, service)?), schemas),
-            locals: Locals::new(stream.positions.clone(), lanes, Arc::clone(&stream.ownership)),
+            desk,
+            locals: locals.clone(),
             sink: StateSink::new(service.scorer.entities_shared(), Arc::clone(service.scorer.ledger())),
             ownership: Arc::clone(&stream.ownership),
             options: stream.options.clone(),
             scorer,
         });
-        let statuses: Vec<Arc<Status>> = (0..lanes).map(|lane| Arc::new(Status::new(lane))).collect();
+        let mut statuses: Vec<Arc<Status>> = (0..lanes).map(|lane| Arc::new(Status::new(lane))).collect();
         let mut threads = Vec::with_capacity(lanes);
         for (lane, status) in statuses.iter().enumerate() {
             let (plant, status, shutdown) = (Arc::clone(&plant), Arc::clone(status), shutdown.clone());
@@ -118,7 +139,26 @@ impl Lanes {
                 lane::run(make, &status, &shutdown);
             })?);
         }
-        Ok(Self { statuses, threads: Mutex::new(threads) })
+        if let Some(options) = rekey {
+            let status = Arc::new(Status::new(REKEY_LANE));
+            threads.push(rekey::start(options, stream, &status, shutdown)?);
+            statuses.push(status);
+        }
+        metrics().before_scrape({
+            let locals = locals.clone();
+            move |_| WatermarkLag { lag: watermark_lag(&locals).unwrap_or_default() }.emit()
+        });
+        Ok(Self { statuses, locals, threads: Mutex::new(threads) })
+    }
+
+    /// Shows every lane, the re-key lane last.
+    pub(super) fn views(&self) -> Vec<LaneView> {
+        self.statuses.iter().map(|status| view(status)).collect()
+    }
+
+    /// Returns how far behind now the partition lies whose event time is furthest behind.
+    pub(super) fn watermark_lag(&self) -> Option<Duration> {
+        watermark_lag(&self.locals)
     }
 
     /// Tells whether every lane reads all of its partitions.
@@ -131,9 +171,10 @@ impl Lanes {
     pub(super) fn trouble(&self) -> Option<String> {
         self.statuses.iter().find_map(|status| {
             let shown = status.shown();
+            let what = if status.index() == REKEY_LANE { "topic that is re-keyed" } else { "stream" };
             match shown.failed.first() {
-                _ if shown.state == State::Halted => Some(format!("the stream is halted: {}", shown.reason)),
-                Some((_, reason)) => Some(format!("a partition of the stream cannot be read: {reason}")),
+                _ if shown.state == State::Halted => Some(format!("the {what} is halted: {}", shown.reason)),
+                Some((_, reason)) => Some(format!("a partition of the {what} cannot be read: {reason}")),
                 None => None,
             }
         })
@@ -151,6 +192,26 @@ impl Lanes {
             // A lane that panicked has told so, and asked for shutdown.
             let _ = thread.join();
         }
+    }
+}
+
+fn watermark_lag(locals: &Locals) -> Option<Duration> {
+    locals.watermark_lag(Clock::system().now())
+}
+
+fn view(status: &Status) -> LaneView {
+    let shown = status.shown();
+    let failed = shown.failed.into_iter().map(|(partition, reason)| FailedPartition { partition, reason });
+    LaneView {
+        lane: if status.index() == REKEY_LANE { "rekey".into() } else { status.index().to_string() },
+        state: shown.state.as_str(),
+        reason: shown.reason,
+        is_ready: status.is_ready(),
+        live: shown.live,
+        restoring: shown.restoring,
+        failed: failed.collect(),
+        lag_records: status.lag_records(),
+        quiet_seconds: status.quiet_for().as_secs_f64(),
     }
 }
 

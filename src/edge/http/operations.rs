@@ -59,15 +59,17 @@ pub(super) async fn health(State(service): State<Arc<Service>>) -> Response {
     let facts = &release.facts;
     let has_model = !facts.model_name.is_empty();
     let vitals = (service.vitals)();
+    let stream = service.stream.get().map(|show| show());
     let numbers = |name: &str| vitals.get(name).copied().unwrap_or_default();
     let causes = [
         ("model_unavailable", !has_model),
         ("restoring", service.scorer.is_restoring()),
         ("not_recorded", numbers("ledger_waiting") > 0 || numbers("store_failing") > 0),
+        ("stream_not_read", stream.as_ref().is_some_and(|stream| stream.lanes.iter().any(|lane| !lane.is_ready))),
     ];
     let reasons: Vec<&str> = causes.into_iter().filter(|(_, holds)| *holds).map(|(name, _)| name).collect();
     let state = if reasons.is_empty() { "healthy" } else { "degraded" };
-    let body = json!({
+    let mut body = json!({
         "state": state,
         "degraded_reasons": reasons,
         "phase": phase_name(service.life.phase()),
@@ -90,5 +92,8 @@ pub(super) async fn health(State(service): State<Arc<Service>>) -> Response {
         "vitals": vitals,
         "now": service.now(),
     });
+    if let Some(stream) = stream {
+        body["stream"] = json!(stream);
+    }
     Json(body).into_response()
 }

@@ -1,8 +1,8 @@
 //! What the doors need, gathered by the roof.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -91,6 +91,66 @@ pub type ModelsOf = Box<dyn Fn() -> Vec<ModelView> + Send + Sync>;
 /// A closure of the roof that tells numbers of state by name: entities, ledger, queue.
 pub type VitalsOf = Box<dyn Fn() -> BTreeMap<&'static str, u64> + Send + Sync>;
 
+/// A lane of the stream as `GET /v1/health` shows it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LaneView {
+    /// Its number, or `rekey` for the lane that re-keys a foreign topic.
+    pub lane: String,
+    /// What it is doing: `running`, `broken`, `halted` ..
+    pub state: &'static str,
+    /// Why, when that is not obvious.
+    pub reason: String,
+    /// Whether it does its work: it runs, and no partition of it is given up.
+    pub is_ready: bool,
+    /// Partitions that are read.
+    pub live: Vec<i32>,
+    /// Partitions that are looked up or restored.
+    pub restoring: Vec<i32>,
+    /// Partitions that are given up.
+    pub failed: Vec<FailedPartition>,
+    /// Records not read yet, as the client's last statistics say.
+    pub lag_records: u64,
+    /// How long ago it last made a step.
+    pub quiet_seconds: f64,
+}
+
+/// A partition that is not read until somebody looks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FailedPartition {
+    /// Its number.
+    pub partition: i32,
+    /// Why.
+    pub reason: String,
+}
+
+/// Decisions of the REST door on their way into the stream.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OutboxView {
+    /// How many the broker does not have.
+    pub waiting: u64,
+    /// How long ago the oldest of them was made; 0 without any.
+    pub age_seconds: f64,
+}
+
+/// The stream as `GET /v1/health` shows it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StreamView {
+    /// The consumer group.
+    pub group: String,
+    /// This instance in it.
+    pub instance: String,
+    /// Its lanes.
+    pub lanes: Vec<LaneView>,
+    /// How far the watermark of the partition most behind lies in the past; absent before the first event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watermark_lag_seconds: Option<f64>,
+    /// Decisions of the REST door on their way into it.
+    pub outbox: OutboxView,
+}
+
+/// A closure of the roof that shows the stream.
+pub type StreamOf = Box<dyn Fn() -> StreamView + Send + Sync>;
+
 /// Everything a door may use.
 pub struct Service {
     /// Scores, records and looks up.
@@ -121,6 +181,8 @@ pub struct Service {
     pub lists_file: Option<ListsFile>,
     /// Sends decisions to the stream, when there is one.
     pub outbox: Option<Arc<Outbox>>,
+    /// Shows the stream, once it is read.
+    pub stream: OnceLock<StreamOf>,
 }
 
 /// The phase and its reason, changed by the roof and the server.

@@ -50,6 +50,31 @@ pub fn producer(options: &Options, lane: usize) -> ClientConfig {
     finish(config, options)
 }
 
+/// Configures the consumer of the re-key lane: a static member of a group of its own.
+#[must_use]
+pub fn rekey_consumer(options: &Options) -> ClientConfig {
+    let mut config = consumer(options, 0);
+    config.set("group.id", options.rekey_group()).set("group.instance.id", options.rekey_member());
+    name(&mut config, options, &options.rekey_member());
+    config
+}
+
+/// Configures the transactional producer of the re-key lane.
+#[must_use]
+pub fn rekey_producer(options: &Options) -> ClientConfig {
+    let mut config = producer(options, 0);
+    config.set("transactional.id", options.rekey_transactional_id());
+    name(&mut config, options, &options.rekey_member());
+    config
+}
+
+/// Names a client in the broker's eyes, unless the user did.
+fn name(config: &mut ClientConfig, options: &Options, name: &str) {
+    if !options.client.iter().any(|(key, _)| key == "client.id") {
+        config.set("client.id", format!("fraudd-{name}"));
+    }
+}
+
 /// Configures the idempotent producer that appends decisions of REST to the input.
 #[must_use]
 pub fn outbox_producer(options: &Options) -> ClientConfig {
@@ -257,6 +282,8 @@ mod tests {
         let options = options();
         for config in
             [consumer(&options, 0), producer(&options, 0), outbox_producer(&options), reader(&options), admin(&options)]
+                .into_iter()
+                .chain([rekey_consumer(&options), rekey_producer(&options)])
         {
             config.create_native_config().expect("known keys and values");
         }
@@ -267,6 +294,16 @@ mod tests {
         let options = options();
         assert_eq!(consumer(&options, 1).get("group.instance.id"), Some("fraudd-0-1"));
         assert_eq!(producer(&options, 1).get("transactional.id"), Some("fraudd-fraudd-0-1"));
+    }
+
+    #[test]
+    fn the_re_key_lane_is_nobody_else() {
+        let options = options();
+        let (consumer, producer) = (rekey_consumer(&options), rekey_producer(&options));
+        assert_eq!(consumer.get("group.id"), Some("fraudd-rekey"));
+        assert_eq!(consumer.get("group.instance.id"), Some("fraudd-0-rekey"));
+        assert_eq!(producer.get("transactional.id"), Some("fraudd-fraudd-0-rekey"));
+        assert_eq!(consumer.get("client.id"), Some("fraudd-fraudd-0-rekey"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! broker ──lane──> records of a batch ──desk──> decisions, changelog, offsets ──lane──> one transaction
+//! source of other keys ──lane──> records of a batch ──rekey──> transactions under their own key ──lane──> one transaction
 //! outbox     decisions of the REST door into the stream     signature: what one door says to the other
 //! changelog  state of a partition, read back                dead: records that could not be decided: written, listed, replayed
 //! options ──client──> librdkafka's configurations           connect: is a broker there, does it let us in, is it new enough
@@ -19,5 +20,6 @@ pub mod headers;
 pub mod lane;
 pub mod options;
 pub mod outbox;
+pub mod rekey;
 pub mod signature;
 pub mod topics;

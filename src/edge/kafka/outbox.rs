@@ -21,8 +21,9 @@ use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::{Notify, watch};
 
 use super::signature::{DECISION_HEADER, Key, Subject};
+use crate::domain::Timestamp;
 use crate::edge::wire::record;
-use crate::runtime::clock::Moment;
+use crate::runtime::clock::{Clock, Moment};
 use crate::runtime::decisions::{Ledger, Origin, Record};
 use crate::runtime::store::seal_record;
 use crate::runtime::stream::Ownership;
@@ -78,6 +79,8 @@ struct State {
     /// makes each of them go twice at most.
     failed: Option<u64>,
     is_stuck: bool,
+    /// When the oldest decision was made that the broker does not have.
+    oldest: Option<Timestamp>,
 }
 
 /// Collects what became of sent records.
@@ -146,7 +149,7 @@ impl Outbox {
             self.settle();
             if kept.elapsed() >= KEEP_EVERY {
                 kept = Moment::now();
-                self.keep();
+                self.keep().await;
             }
             let rest = if self.options.is_awaited { IDLE_AWAITED } else { IDLE };
             if sent == 0 {
@@ -158,7 +161,7 @@ impl Outbox {
             let _ = tokio::time::timeout(IDLE, self.producer.context().bell.notified()).await;
             self.settle();
         }
-        self.keep();
+        self.keep().await;
     }
 
     /// Hands what comes next in the feed to the producer, as far as there is room.
@@ -266,8 +269,31 @@ impl Outbox {
         self.ledger.unpublished_since(*self.acknowledged.borrow())
     }
 
-    fn keep(&self) {
-        OutboxWaits { waiting: self.waiting() }.emit();
+    /// Returns how long ago the oldest of them was made, as it was known a second ago; zero without any.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        let oldest = self.state.lock().oldest;
+        let micros = oldest.map_or(0, |oldest| Clock::system().now().micros().saturating_sub(oldest.micros()));
+        Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+    }
+
+    /// Looks up the oldest decision that the broker does not have.
+    async fn look_at_oldest(&self) {
+        let acknowledged = *self.acknowledged.borrow();
+        let oldest = match self.waiting() {
+            0 => None,
+            // One that cannot be read has told so; its age is that of the last look.
+            _ => match self.ledger.unpublished_after(acknowledged, 1).await {
+                Ok(page) => page.records.first().map(|record| record.received_at),
+                Err(_) => return,
+            },
+        };
+        self.state.lock().oldest = oldest;
+    }
+
+    async fn keep(&self) {
+        self.look_at_oldest().await;
+        OutboxWaits { waiting: self.waiting(), age: self.age() }.emit();
         self.file.keep(*self.acknowledged.borrow());
     }
 }

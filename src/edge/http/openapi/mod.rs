@@ -147,6 +147,7 @@ fn responses(door: &Door) -> Value {
         }
         ("POST", "/v1/decisions:batch") => ("200", json!({"$ref": "#/components/schemas/BatchResult"})),
         ("GET", "/v1/decisions") => ("200", json!({"$ref": "#/components/schemas/Page"})),
+        ("GET", "/v1/health") => ("200", json!({"$ref": "#/components/schemas/Health"})),
         ("POST", "/v1/lists/{name}/entries") => ("201", json!({"$ref": "#/components/schemas/ListEntry"})),
         ("DELETE", _) => {
             return json!({"204": {"description": "Removed"}, "default": problem()});

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::field::TextRule;
 use crate::domain::{DecisionSource, DegradedReason, LabelKind, Outcome, TextField};
 use crate::edge::problem::Code;
+use crate::telemetry::stream_lane::LANE_STATES;
 
 /// Returns every named schema.
 pub(super) fn all() -> Value {
@@ -62,6 +63,8 @@ pub(super) fn all() -> Value {
                 "added_by": {"type": "string", "readOnly": true},
             },
         },
+        "Health": health(),
+        "Stream": stream(),
         "Problem": problem(),
     });
     for (name, schema) in super::inference::schemas() {
@@ -178,6 +181,50 @@ fn decision() -> Value {
     add("evaluated_at", json!({"type": "string", "format": "date-time"}));
     add("features", json!({"type": "object", "description": "By name, when asked for."}));
     json!({"type": "object", "properties": properties})
+}
+
+fn health() -> Value {
+    let reasons = ["model_unavailable", "restoring", "not_recorded", "stream_not_read"];
+    let phases = ["starting", "unready", "ready", "leaving", "draining"];
+    json!({"type": "object", "properties": {
+        "state": {"type": "string", "enum": ["healthy", "degraded"]},
+        "degraded_reasons": {"type": "array", "items": {"type": "string", "enum": reasons}},
+        "phase": {"type": "string", "enum": phases},
+        "phase_reason": {"type": "string"},
+        "release": {"type": "object", "description": "The model, thresholds, rules, policy and schema in force."},
+        "models": {"type": "array", "items": {"type": "object"}},
+        "vitals": {"type": "object", "additionalProperties": {"type": "integer"}},
+        "stream": reference("Stream"),
+        "now": {"type": "string", "format": "date-time"},
+    }})
+}
+
+fn stream() -> Value {
+    let partitions = json!({"type": "array", "items": {"type": "integer"}});
+    let seconds = json!({"type": "number", "minimum": 0});
+    let count = json!({"type": "integer", "minimum": 0});
+    let failed = json!({"type": "object", "properties": {"partition": count, "reason": {"type": "string"}}});
+    let lane = json!({"type": "object", "properties": {
+        "lane": {"type": "string", "description": "A number, or `rekey`."},
+        "state": {"type": "string", "enum": LANE_STATES},
+        "reason": {"type": "string"},
+        "is_ready": {"type": "boolean", "description": "It does its work, and no partition of it is given up."},
+        "live": partitions,
+        "restoring": partitions,
+        "failed": {"type": "array", "items": failed},
+        "lag_records": count,
+        "quiet_seconds": seconds,
+    }});
+    json!({"type": "object", "description": "Absent without Kafka, and before it is read.", "properties": {
+        "group": {"type": "string"},
+        "instance": {"type": "string"},
+        "lanes": {"type": "array", "items": lane},
+        "watermark_lag_seconds": {"type": "number", "minimum": 0, "description": "Of the partition most behind."},
+        "outbox": {"type": "object", "description": "Decisions that the broker does not have.", "properties": {
+            "waiting": count,
+            "age_seconds": seconds,
+        }},
+    }})
 }
 
 fn problem() -> Value {

@@ -1,7 +1,7 @@
 //! A service over a real scorer on a manual clock, and the few words the tests speak to it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -63,6 +63,7 @@ pub(in crate::edge::http) fn service_with(setup: Setup, protocol: Option<Arc<Pro
         life: super::super::service::Life::default(),
         lists_file: None,
         outbox: None,
+        stream: OnceLock::new(),
     };
     service.life.enter(Phase::Ready, "test");
     Arc::new(service)

@@ -58,6 +58,10 @@ impl Cluster {
         };
         let has = count(&topics.transactions)?;
         let wanted = options.partitions.unwrap_or(has);
+        if let Some(source) = &options.rekey {
+            // Of any number of partitions.
+            count(source)?;
+        }
         let all = [&topics.transactions].into_iter().chain(others).chain(features);
         for name in all {
             let has = count(name)?;
@@ -195,6 +199,12 @@ mod tests {
         check(whole.clone(), Some(4), false, Ok(4));
         check(whole.clone(), Some(6), false, Err("topic transactions has 4 partitions and needs 6"));
         check(whole.clone(), None, true, Err("topic features does not exist"));
+        let rekeyed = |topics: Vec<(String, u32)>| {
+            let options = Options { rekey: Some("bank.payments".into()), ..options() };
+            Cluster { brokers: 1, features: Features::default(), topics }.partitions(&options)
+        };
+        assert_eq!(rekeyed(whole.clone()), Err(Error::UnknownTopic { what: "topic bank.payments".into() }));
+        assert_eq!(rekeyed([&whole[..], &[("bank.payments".into(), 7)]].concat()), Ok(4));
         check(whole[1..].to_vec(), None, false, Err("topic transactions does not exist"));
         let mut odd = whole;
         odd[6].1 = 3;

@@ -1,4 +1,4 @@
-//! Sends dead letters to the input again.
+//! Sends dead letters to the topic they came from again.
 //!
 //! Each goes with its own key and headers and the number of the attempt it will be; the key finds the
 //! partition. What was masked or cut is another record than the one that died, and stays unless forced.
@@ -42,7 +42,8 @@ pub enum Fate {
 pub struct Replay {
     producer: BaseProducer<Counts>,
     counts: Counts,
-    topic: String,
+    /// Topics that letters come from; the first takes those of any other.
+    inputs: Vec<String>,
     changed: Changed,
     patience: Duration,
 }
@@ -81,6 +82,13 @@ pub fn fate(letter: &Letter, changed: Changed) -> Fate {
     Fate::Refused(changes.into_iter().map(str::to_owned).collect())
 }
 
+/// Returns the topic that a letter came from; the input when that is none of ours.
+fn destination<'a>(letter: &Letter, inputs: &'a [String]) -> &'a str {
+    let origin = letter.told("topic");
+    let known = inputs.iter().find(|known| Some(known.as_str()) == origin);
+    known.or_else(|| inputs.first()).map_or("", String::as_str)
+}
+
 impl Replay {
     /// Makes the producer.
     ///
@@ -91,7 +99,8 @@ impl Replay {
         let created = client::outbox_producer(options).create_with_context(counts.clone());
         let producer = created.map_err(|error| Error::of_creation(&error))?;
         let patience = options.timeouts.message + Duration::from_secs(2);
-        Ok(Self { producer, counts, topic: options.topics.transactions.clone(), changed, patience })
+        let inputs = [&options.topics.transactions, &options.topics.labels].into_iter().chain(&options.rekey);
+        Ok(Self { producer, counts, inputs: inputs.cloned().collect(), changed, patience })
     }
 
     /// Sends one letter, waiting while the producer's queue is full.
@@ -103,7 +112,7 @@ impl Replay {
         if fate != Fate::Sent {
             return Ok(fate);
         }
-        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.topic);
+        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(destination(letter, &self.inputs));
         record = record.headers(headers::written(&letter.replayed_headers()));
         if let Some(key) = &letter.key {
             record = record.key(key);
@@ -142,6 +151,17 @@ impl Replay {
 mod tests {
     use super::super::letter::{Cause, Origin, Stage};
     use super::*;
+
+    #[test]
+    fn a_letter_goes_where_it_came_from() {
+        let inputs = ["transactions", "labels", "bank.payments"].map(str::to_owned);
+        let cause = Cause { reason: "bad_json", stage: Stage::Decode, error: "" };
+        for (topic, expected) in [("labels", "labels"), ("bank.payments", "bank.payments"), ("gone", "transactions")] {
+            let origin =
+                Origin { topic, partition: 0, offset: 0, timestamp_ms: None, key: None, value: None, headers: &[] };
+            assert_eq!(destination(&Letter::write(&origin, &cause, 40), &inputs), expected);
+        }
+    }
 
     #[test]
     fn what_is_not_the_original_any_more_stays() {

@@ -4,22 +4,26 @@
 //! record ─ size ─ JSON or mapping ─ contract ─ key's partition ─> transaction (+ a decision that was sealed elsewhere)
 //!              └ any fault: a refusal, which becomes a dead letter
 //! ```
+//! A record that says it is in the contract's own form is read as such, whatever the topic's mapping: the
+//! outbox writes those. A panic over one record is a refusal too.
 //! Nothing is skipped: every record becomes one of the three. No value of the sender is repeated in a
 //! refusal's words. Whether an event comes too late is not known here.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::domain::{Label, Timestamp, Transaction};
 use crate::edge::kafka::dead::letter::Stage;
 use crate::edge::kafka::lane::{Fetched, Source};
+use crate::edge::kafka::outbox::{FORM_HEADER, FORM_OWN};
 use crate::edge::kafka::signature::{DECISION_HEADER, Key, Subject};
 use crate::edge::problem::Problem;
-use crate::edge::wire::{Contract, Mapping, Reject, label};
+use crate::edge::wire::{self, Contract, Mapping, Reject, label};
 use crate::runtime::decisions::Record;
 use crate::runtime::store::{id_hash, id_key, read_record};
 use crate::runtime::stream::Ownership;
-use crate::telemetry::TraceContext;
 use crate::telemetry::events::{FieldsIgnored, SealRefused};
+use crate::telemetry::trace::{RemoteSpan, TraceContext};
 
 /// The header that carries a trace (W3C).
 pub(super) const TRACEPARENT: &str = "traceparent";
@@ -38,7 +42,7 @@ pub struct Options {
 }
 
 /// Reads records.
-pub(super) struct Intake {
+pub(in crate::edge::kafka) struct Intake {
     options: Options,
     ownership: Arc<Ownership>,
 }
@@ -60,8 +64,8 @@ pub(super) struct Arrival {
     pub(super) transaction: Transaction,
     /// The decision that another instance's REST door gave, verified.
     pub(super) decided: Option<Box<Record>>,
-    /// The sender's trace, when it sent one.
-    pub(super) trace: Option<TraceContext>,
+    /// The sender's span, when it sent one.
+    pub(super) sender: Option<RemoteSpan>,
     /// When the broker took the record, when it says so.
     pub(super) appended_at: Option<Timestamp>,
 }
@@ -73,18 +77,27 @@ pub(super) struct Note {
     /// The ledger's hash of its id.
     pub(super) id_hash: u64,
     pub(super) payload_hash: u128,
-    pub(super) trace: Option<TraceContext>,
+    /// Our own span over this record.
+    pub(super) trace: TraceContext,
+    /// The sender's, which ours is linked to.
+    pub(super) sender: Option<RemoteSpan>,
+    /// When deciding it began.
+    pub(super) received_at: Timestamp,
     /// Beyond the allowed lateness.
     pub(super) is_late: bool,
 }
 
 impl Note {
-    pub(super) fn of(transaction: &Transaction, trace: Option<TraceContext>, is_late: bool) -> Self {
+    /// Takes down what an arrival is; its span begins now.
+    pub(super) fn of(arrival: &Arrival, is_late: bool, received_at: Timestamp) -> Self {
+        let transaction = &arrival.transaction;
         Self {
             occurred_at: transaction.occurred_at(),
             id_hash: id_hash(id_key(transaction.id())),
             payload_hash: transaction.payload_hash(),
-            trace,
+            trace: TraceContext::beside(arrival.sender.as_ref()),
+            sender: arrival.sender,
+            received_at,
             is_late,
         }
     }
@@ -92,17 +105,17 @@ impl Note {
 
 /// Why a record became a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(in crate::edge::kafka) struct Refusal {
     /// A stable name, as in the problems of the REST door.
-    pub(super) reason: &'static str,
+    pub(in crate::edge::kafka) reason: &'static str,
     /// Where it failed.
-    pub(super) stage: Stage,
+    pub(in crate::edge::kafka) stage: Stage,
     /// More, for a person; without values of the sender.
-    pub(super) detail: String,
+    pub(in crate::edge::kafka) detail: String,
 }
 
 impl Refusal {
-    pub(super) fn new(reason: &'static str, stage: Stage, detail: impl Into<String>) -> Self {
+    pub(in crate::edge::kafka) fn new(reason: &'static str, stage: Stage, detail: impl Into<String>) -> Self {
         Self { reason, stage, detail: detail.into() }
     }
 
@@ -115,6 +128,10 @@ impl Refusal {
     pub(super) fn unavailable() -> Self {
         let detail = "the id is held by the other door, or its record cannot be read from disk";
         Self::new("id_unavailable", Stage::Conflict, detail)
+    }
+
+    pub(super) fn panicked() -> Self {
+        Self::new("panic", Stage::Panic, "deciding this record failed in an unforeseen way; the log has more")
     }
 
     fn of(reject: Reject) -> Self {
@@ -130,20 +147,25 @@ impl Refusal {
 }
 
 impl Intake {
-    pub(super) const fn new(options: Options, ownership: Arc<Ownership>) -> Self {
+    pub(in crate::edge::kafka) const fn new(options: Options, ownership: Arc<Ownership>) -> Self {
         Self { options, ownership }
     }
 
     /// Reads a record; `now` stands in for the broker's time where a record has none.
     pub(super) fn read(&self, record: &Fetched, now: Timestamp) -> Incoming {
-        let read = || {
-            let payload = self.payload(record)?;
-            match record.source {
-                Source::Transactions => self.arrival(record, payload, now),
-                Source::Labels => Ok(Incoming::Labels(label::read(payload).map_err(Refusal::of)?.0)),
+        let read = || match record.source {
+            Source::Transactions => self.arrival(record, now),
+            Source::Labels => {
+                let (labels, _) = label::read(self.payload(record)?).map_err(Refusal::of)?;
+                Ok(Incoming::Labels(labels))
             }
         };
-        read().unwrap_or_else(Incoming::Refused)
+        unbroken(read).unwrap_or_else(Incoming::Refused)
+    }
+
+    /// Reads a record as a transaction and nothing more: in whatever partition it lies, however far ahead it is.
+    pub(in crate::edge::kafka) fn transaction(&self, record: &Fetched) -> Result<Transaction, Refusal> {
+        unbroken(|| self.understood(record, Timestamp::MAX).map(|taken| taken.transaction))
     }
 
     fn payload<'r>(&self, record: &'r Fetched) -> Result<&'r [u8], Refusal> {
@@ -157,16 +179,29 @@ impl Intake {
         Ok(payload)
     }
 
-    fn arrival(&self, record: &Fetched, payload: &[u8], now: Timestamp) -> Result<Incoming, Refusal> {
-        let Options { contract, mapping, .. } = &self.options;
+    /// Reads a payload by the contract, in the form that the record or the topic says.
+    fn understood(&self, record: &Fetched, received_at: Timestamp) -> Result<wire::Intake, Refusal> {
+        let payload = self.payload(record)?;
+        let mapping = match header(record, FORM_HEADER) {
+            None => self.options.mapping.as_ref(),
+            Some(form) if form == FORM_OWN.as_bytes() => None,
+            Some(_) => {
+                let detail = format!("its header {FORM_HEADER} names a form that is not {FORM_OWN}");
+                return Err(Refusal::new("unknown_form", Stage::Schema, detail));
+            }
+        };
+        self.options.contract.read(payload, mapping, received_at).map_err(Refusal::of)
+    }
+
+    fn arrival(&self, record: &Fetched, now: Timestamp) -> Result<Incoming, Refusal> {
         let appended_at = record.timestamp_ms.map(|ms| Timestamp::from_micros(ms.saturating_mul(1_000)));
-        let intake = contract.read(payload, mapping.as_ref(), appended_at.unwrap_or(now)).map_err(Refusal::of)?;
-        FieldsIgnored { count: intake.fields_ignored }.emit();
-        let transaction = intake.transaction;
+        let taken = self.understood(record, appended_at.unwrap_or(now))?;
+        FieldsIgnored { count: taken.fields_ignored }.emit();
+        let transaction = taken.transaction;
         self.check_partition(&transaction, record.partition)?;
         let decided = self.sealed(record, &transaction);
-        let trace = header(record, TRACEPARENT).map(|value| TraceContext::from_header(Some(value)));
-        Ok(Incoming::Transaction(Box::new(Arrival { transaction, decided, trace, appended_at })))
+        let sender = header(record, TRACEPARENT).and_then(RemoteSpan::from_header);
+        Ok(Incoming::Transaction(Box::new(Arrival { transaction, decided, sender, appended_at })))
     }
 
     /// State is kept by partition: a record in another one than its key's would be decided without it.
@@ -199,6 +234,11 @@ impl Intake {
         });
         decided.map_err(|reason| SealRefused { reason: &reason }.emit()).ok()
     }
+}
+
+/// Makes a panic over one record a refusal of it.
+fn unbroken<T>(read: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(Refusal::panicked()))
 }
 
 /// Returns the value of a record's first header of this name.

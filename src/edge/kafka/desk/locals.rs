@@ -6,9 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::domain::Timestamp;
 use crate::runtime::stream::{Ownership, Position, Standing};
 
 /// Positions of local state. Cheap to clone.
@@ -37,6 +39,19 @@ impl Locals {
         }
         let inner = Inner { positions, remembered, waiting: (0..lanes).collect() };
         Self { inner: Arc::new(Mutex::new(inner)), ownership }
+    }
+
+    /// Returns how far behind now the partition lies whose event time is furthest behind, of those that are whole
+    /// and have one.
+    #[must_use]
+    pub fn watermark_lag(&self, now: Timestamp) -> Option<Duration> {
+        let inner = self.inner.lock();
+        let has_one = |(partition, position): (&u32, &Position)| {
+            let is_live = self.ownership.standing(*partition) == Standing::Live;
+            (is_live && position.watermark_micros != i64::MIN).then_some(position.watermark_micros)
+        };
+        let least = inner.positions.iter().filter_map(has_one).min()?;
+        Some(Duration::from_micros(u64::try_from(now.micros().saturating_sub(least)).unwrap_or(0)))
     }
 
     /// Hears that the group has told a lane of its partitions.
@@ -68,6 +83,23 @@ mod tests {
     use super::*;
     use crate::domain::TextField;
     use crate::runtime::stream::Partitioner;
+
+    #[test]
+    fn the_partition_most_behind_is_the_lag() {
+        let ownership = Arc::new(Ownership::new(4, Partitioner::Murmur2, vec![TextField::CustomerId]));
+        let locals = Locals::new(BTreeMap::new(), 1, Arc::clone(&ownership));
+        let now = Timestamp::from_seconds(100);
+        assert_eq!(locals.watermark_lag(now), None);
+        for (partition, seconds) in [(0, 90), (1, 60), (2, 10)] {
+            locals.put(partition, Position { watermark_micros: seconds * 1_000_000, ..Position::start(1, 0) });
+        }
+        locals.put(3, Position::start(1, 0));
+        for partition in [0, 1, 3] {
+            ownership.set(partition, Standing::Live);
+        }
+        assert_eq!(locals.watermark_lag(now), Some(Duration::from_secs(40)), "2 is not ours, 3 has no event yet");
+        assert_eq!(locals.watermark_lag(Timestamp::from_seconds(50)), Some(Duration::ZERO), "events ahead of us");
+    }
 
     #[test]
     fn the_last_assignment_counts_until_every_lane_has_heard() {

@@ -16,6 +16,7 @@ mod part;
 mod rate;
 mod restore;
 mod scribe;
+mod spans;
 #[cfg(test)]
 mod tests;
 
@@ -25,7 +26,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::{Label, Timestamp};
-use crate::edge::kafka::dead::letter::Stage;
 use crate::edge::kafka::lane::{Assigned, Fault, Fetched, NextOffset, Output, Restored, Work};
 use crate::runtime::clock::{Clock, Moment};
 use crate::runtime::decisions::Origin;
@@ -34,18 +34,21 @@ use crate::runtime::stream::{
     Lateness, Ownership, Prefix, Standing, StateSink, StreamGroup, StreamRequest, Streamed, TimeBounds,
 };
 use crate::tasks::crash;
-use crate::telemetry::TraceContext;
 use crate::telemetry::events::StreamDecided;
 pub use intake::Options as IntakeOptions;
-use intake::{Arrival, Incoming, Intake, Note, Refusal};
+use intake::{Arrival, Incoming, Note};
+pub(in crate::edge::kafka) use intake::{Intake, Refusal};
 pub use locals::Locals;
+pub(in crate::edge::kafka) use part::tell_refused;
 use part::{Part, Verdict};
 pub use rate::Options as RateOptions;
-use rate::Rate;
+pub(in crate::edge::kafka) use rate::Rate;
 use restore::Restorer;
 pub use restore::{Changelog, Options as RestoreOptions, Reader};
 pub use scribe::Options as ScribeOptions;
 use scribe::Scribe;
+pub(in crate::edge::kafka) use scribe::dead_letter;
+use spans::Spans;
 
 /// What a record is, while its group is decided.
 enum Turn {
@@ -95,6 +98,7 @@ pub struct Desk {
     parts: Parts,
     intake: Intake,
     scribe: Scribe,
+    spans: Spans,
     rate: Rate,
     restorer: Restorer,
     bounds: TimeBounds,
@@ -117,44 +121,38 @@ impl Desk {
         let restorer =
             Restorer::new(restore, (parts.sink.clone(), parts.locals.clone()), (changelog, parts.clock.clone()));
         let intake = Intake::new(intake, Arc::clone(&parts.ownership));
+        let spans = Spans::new(scribe.group.clone(), scribe.inputs[0].clone());
         let (scribe, rate) = (Scribe::new(scribe), Rate::new(rate));
-        Self { parts, intake, scribe, rate, restorer, bounds, deadline, prefixes: BTreeMap::new() }
+        Self { parts, intake, scribe, spans, rate, restorer, bounds, deadline, prefixes: BTreeMap::new() }
     }
 
-    /// Reads a record; a panic makes it a refusal.
-    fn read(&self, record: &Fetched, now: Timestamp) -> Incoming {
-        let read = catch_unwind(AssertUnwindSafe(|| self.intake.read(record, now)));
-        read.unwrap_or_else(|_| Incoming::Refused(panicked()))
-    }
-
-    /// Makes a request of a transaction and keeps what is needed of it afterwards.
-    fn request(&self, record: &Fetched, arrival: Arrival, is_late: bool, now: Timestamp) -> (StreamRequest, Note) {
-        let Arrival { transaction, decided, trace, .. } = arrival;
-        let note = Note::of(&transaction, trace, is_late);
+    /// Makes a request of a transaction.
+    fn request(&self, record: &Fetched, arrival: Arrival, note: &Note) -> StreamRequest {
+        let Arrival { transaction, decided, .. } = arrival;
         let started = Moment::now();
-        let trace = trace.unwrap_or_else(|| TraceContext::from_header(None));
         let request = Request {
             transaction,
-            trace_id: trace.trace_id,
-            received_at: now,
+            trace_id: note.trace.trace_id,
+            received_at: note.received_at,
             started,
             deadline: started.after(self.deadline),
             explain: false,
             effort: Effort::Whole,
         };
         let origin = Origin::Stream { partition: number(record.partition), offset: record.offset };
-        (StreamRequest { request, late: is_late, decided, origin }, note)
+        StreamRequest { request, late: note.is_late, decided, origin }
     }
 
     /// Decides one record by itself: after a panic over its group, or while the REST door holds its id,
     /// which it lets go at its request's deadline.
-    fn decide_alone(&self, record: &Fetched, is_late: bool) -> Result<Streamed, Refusal> {
+    fn decide_alone(&self, record: &Fetched, note: &Note) -> Result<Streamed, Refusal> {
         for _ in 0..BUSY_TRIES_MAX {
-            let now = self.parts.clock.now();
-            let Incoming::Transaction(arrival) = self.read(record, now) else { return Err(panicked()) };
-            let (request, _) = self.request(record, *arrival, is_late, now);
+            let Incoming::Transaction(arrival) = self.intake.read(record, note.received_at) else {
+                return Err(Refusal::panicked());
+            };
+            let request = self.request(record, *arrival, note);
             let decided = catch_unwind(AssertUnwindSafe(|| self.parts.scorer.decide_group(vec![request])));
-            match decided.ok().and_then(|mut decided| decided.pop()).ok_or_else(panicked)? {
+            match decided.ok().and_then(|mut decided| decided.pop()).ok_or_else(Refusal::panicked)? {
                 Streamed::Busy => {}
                 streamed => return Ok(streamed),
             }
@@ -170,7 +168,7 @@ impl Desk {
         for record in records {
             // Records of a partition without a position are none of ours: the lane starts no such partition.
             let Some(prefix) = ahead.get_mut(&record.partition) else { continue };
-            let turn = match self.read(&record, now) {
+            let turn = match self.intake.read(&record, now) {
                 Incoming::Labels(labels) => Turn::Labels(labels),
                 Incoming::Refused(refusal) => Turn::Refused(refusal),
                 Incoming::Transaction(arrival) => {
@@ -181,8 +179,8 @@ impl Desk {
                     if !is_late {
                         prefix.watch(at);
                     }
-                    let (request, note) = self.request(&record, *arrival, is_late, now);
-                    requests.push(request);
+                    let note = Note::of(&arrival, is_late, now);
+                    requests.push(self.request(&record, *arrival, &note));
                     Turn::Transaction(note)
                 }
             };
@@ -190,10 +188,6 @@ impl Desk {
         }
         (turns, requests)
     }
-}
-
-fn panicked() -> Refusal {
-    Refusal::new("panic", Stage::Panic, "deciding this record failed in an unforeseen way; the log has more")
 }
 
 impl Work for Desk {
@@ -257,7 +251,7 @@ impl Work for Desk {
                 Turn::Refused(refusal) => Verdict::Refused(refusal),
                 Turn::Transaction(note) => {
                     let streamed = match decided.as_mut().and_then(Iterator::next) {
-                        Some(Streamed::Busy) | None => self.decide_alone(&record, note.is_late),
+                        Some(Streamed::Busy) | None => self.decide_alone(&record, &note),
                         Some(Streamed::Confirmed(_)) if !confirmed.insert(note.id_hash) => Ok(Streamed::Duplicate),
                         Some(streamed) => Ok(streamed),
                     };
@@ -297,6 +291,7 @@ impl Work for Desk {
             self.prefixes.insert(partition, part.after);
             self.parts.locals.put(number(partition), part.after.position());
             part.tell();
+            self.spans.tell((partition, &part.traced), &self.parts.clock);
             StreamDecided { counts: &part.counts }.emit();
             part.keep(&mut group);
         }

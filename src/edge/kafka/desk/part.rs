@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::intake::{Note, Refusal};
 use super::scribe::Scribe;
+use super::spans::Traced;
 use crate::domain::Timestamp;
 use crate::edge::kafka::lane::{Fetched, NextOffset, Output, Sink, Source};
 use crate::runtime::decisions::Held;
@@ -11,6 +12,7 @@ use crate::runtime::slot::Release;
 use crate::runtime::stream::position::Step;
 use crate::runtime::stream::{Advance, BlobWriter, Disposition, HeldLabel, Prefix, StreamGroup, Streamed, Topic};
 use crate::telemetry::events::{DeadLettered, StreamCounts};
+use crate::telemetry::otlp;
 
 /// Refusals of one batch and partition that are logged.
 const TOLD_MAX: usize = 3;
@@ -35,6 +37,8 @@ pub(super) struct Part {
     pub(super) counts: StreamCounts,
     labels: Vec<HeldLabel>,
     refusals: Vec<Refusal>,
+    /// Those of which a span is wanted.
+    pub(super) traced: Vec<Traced>,
     /// The changelog's record while it is written.
     blob: Option<BlobWriter>,
 }
@@ -50,6 +54,7 @@ impl Part {
             counts: StreamCounts::default(),
             labels: Vec::new(),
             refusals: Vec::new(),
+            traced: Vec::new(),
             blob: Some(BlobWriter::new(prefix.position())),
         }
     }
@@ -123,6 +128,9 @@ impl Part {
         if let Some(blob) = &mut self.blob {
             held.put(blob);
         }
+        if otlp::wants(&note.trace) {
+            self.traced.push(Traced::of(*note, record.offset, held.record()));
+        }
         self.held.push(held);
         None
     }
@@ -170,11 +178,7 @@ impl Part {
 
     /// Logs what was refused, now that it is committed as dead letters.
     pub(super) fn tell(&self) {
-        // The first ones tell the story; all are counted, and all are in the topic.
-        for refusal in self.refusals.iter().take(TOLD_MAX) {
-            let Refusal { reason, stage, detail } = refusal;
-            DeadLettered { reason, stage: stage.name(), detail, partition: self.partition }.emit();
-        }
+        tell_refused(&self.refusals, self.partition);
     }
 
     /// Adds what is to be kept to a group.
@@ -186,5 +190,12 @@ impl Part {
         });
         group.held.extend(self.held);
         group.labels.extend(self.labels);
+    }
+}
+
+/// Logs refusals of one batch and partition. The first ones tell the story; all are counted, and all are in the topic.
+pub(in crate::edge::kafka) fn tell_refused(refusals: &[Refusal], partition: i32) {
+    for Refusal { reason, stage, detail } in refusals.iter().take(TOLD_MAX) {
+        DeadLettered { reason, stage: stage.name(), detail, partition }.emit();
     }
 }

@@ -28,7 +28,7 @@ struct Second {
 
 /// The records of the window, dead or not.
 #[derive(Debug)]
-pub(super) struct Rate {
+pub(in crate::edge::kafka) struct Rate {
     options: Options,
     seconds: VecDeque<Second>,
     /// What was wrong when there were too many: once said, it stands.
@@ -36,11 +36,11 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    pub(super) fn new(options: Options) -> Self {
+    pub(in crate::edge::kafka) fn new(options: Options) -> Self {
         Self { options, seconds: VecDeque::new(), verdict: None }
     }
 
-    pub(super) fn record(&mut self, is_dead: bool, now: Timestamp) {
+    pub(in crate::edge::kafka) fn record(&mut self, is_dead: bool, now: Timestamp) {
         let at = now.micros() / 1_000_000;
         let oldest = at - self.options.window.micros() / 1_000_000;
         while self.seconds.front().is_some_and(|second| second.at <= oldest) {
@@ -57,12 +57,12 @@ impl Rate {
     }
 
     /// Concludes what there is to conclude, at the end of a batch.
-    pub(super) fn conclude(&mut self) {
+    pub(in crate::edge::kafka) fn conclude(&mut self) {
         self.verdict = self.verdict.take().or_else(|| self.judge());
     }
 
     /// Says what was wrong when dead letters were too many.
-    pub(super) fn verdict(&self) -> Option<String> {
+    pub(in crate::edge::kafka) fn verdict(&self) -> Option<String> {
         self.verdict.clone()
     }
 

@@ -201,7 +201,13 @@ fn a_transaction_leaves_its_decision_and_its_features_under_its_key() {
     assert_eq!((scores.partition, scores.key.as_deref()), (0, Some(&b"c"[..])));
     assert_eq!((header(scores, "ce_specversion"), header(scores, "ce_type")), ("1.0", "fraudd.decision.v1"));
     assert_eq!(header(scores, "ce_id"), json(scores)["decision_id"]);
-    assert!(header(scores, "traceparent").starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "the sender's trace");
+    let trace = json(scores)["trace_id"].as_str().expect("a trace").to_owned();
+    assert_ne!(trace, "0af7651916cd43dd8448eb211c80319c", "a trace of our own beside the sender's");
+    assert!(
+        header(scores, "traceparent").starts_with(&format!("00-{trace}-")),
+        "whoever reads it goes on from our span"
+    );
+    assert!(header(scores, "traceparent").ends_with("-01"), "sampled, as the sender says");
     let features = outputs.last().expect("features");
     let names = rig.instance.scorer.release().schema.features().len();
     assert_eq!(json(features)["features"].as_object().map(serde_json::Map::len), Some(names));
@@ -439,4 +445,42 @@ fn requests_of_the_rest_door_and_records_race_for_one_answer() {
         assert_eq!(json(scores)["trace_id"], record.decision.trace_id.to_string(), "one answer for both doors");
         assert_eq!(sinks(&rig.take([of(&transaction)])), []);
     }
+}
+
+#[test]
+fn a_record_in_our_own_form_is_read_past_the_mapping() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut rig = rig(directory.path());
+    let mappings = r#"
+        [mappings.bank.fields]
+        transaction_id = "/id"
+        occurred_at = { pointer = "/at", as = "epoch_s" }
+        amount = "/cents"
+        currency = { constant = "EUR" }
+        customer_id = "/owner"
+    "#;
+    let mut options = options();
+    options.intake.mapping = crate::edge::wire::Mappings::parse(mappings).expect("a mapping").get("bank").cloned();
+    rig.desk = desk(&rig.instance, &rig.log, options);
+    rig.next = restored(&mut rig.desk, None).expect("a first run");
+    let mapped = transaction(mine(&rig.instance, 0));
+    let owner = mapped.text(TextField::CustomerId).expect("a customer");
+    let foreign = format!(r#"{{"id":"b-1","at":{T0},"cents":7,"owner":"{owner}"}}"#);
+    let formed = |form: &'static [u8]| {
+        let mut record = of(&mapped);
+        record.headers = vec![("fraudd-form".into(), Some(Bytes::from_static(form)))];
+        record
+    };
+    let outputs = rig.take([
+        fetched(Source::Transactions, Some(foreign.into_bytes())),
+        formed(b"v1"),
+        formed(b"v2"),
+        of(&transaction(mine(&rig.instance, 1))),
+    ]);
+    let ids: Vec<_> =
+        outputs.iter().filter(|o| o.sink == Sink::Scores).map(|o| json(o)["transaction_id"].clone()).collect();
+    assert_eq!(ids, ["b-1", mapped.id()]);
+    let dead: Vec<_> = outputs.iter().filter(|o| o.sink == Sink::Dead).collect();
+    assert_eq!(header(dead[0], "fraudd-dead-reason"), "unknown_form", "of a newer fraudd");
+    assert_eq!(dead.len(), 2, "without the header the mapping holds");
 }

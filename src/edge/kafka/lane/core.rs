@@ -118,6 +118,7 @@ impl<B: Broker, W: Work> Lane<B, W> {
     /// Makes one step; returns false when the lane has ended. A step blocks for one wait of its options at most.
     pub fn step(&mut self) -> bool {
         self.status.touch();
+        self.status.lags(self.broker.lag().records);
         if self.drain_until.is_some_and(|until| self.broker.now() >= until) {
             self.close();
         }

@@ -27,11 +27,14 @@ pub enum Sink {
     Late,
     /// The changelog of entity state.
     State,
+    /// Transactions themselves: what a re-key lane writes.
+    Transactions,
 }
 
 impl Sink {
     /// Every sink, in the order of its discriminant.
-    pub const ALL: [Self; 6] = [Self::Scores, Self::Alerts, Self::Features, Self::Dead, Self::Late, Self::State];
+    pub const ALL: [Self; 7] =
+        [Self::Scores, Self::Alerts, Self::Features, Self::Dead, Self::Late, Self::State, Self::Transactions];
 }
 
 /// The headers of a record, in order; a name may come more than once.
@@ -71,7 +74,7 @@ impl Fetched {
 pub struct Output {
     /// The topic it goes to.
     pub sink: Sink,
-    /// Its partition: that of the input it comes from.
+    /// Its partition: that of the input it comes from, or of its key where it is re-keyed.
     pub partition: i32,
     /// Its key.
     pub key: Option<Bytes>,
@@ -147,7 +150,7 @@ pub struct Assigned {
     pub partition: i32,
     /// Where `transactions` stands.
     pub transactions: Place,
-    /// Where `labels` stands.
+    /// Where `labels` stands; at 0, and never committed, for a lane without labels.
     pub labels: Place,
 }
 
@@ -158,7 +161,7 @@ pub struct Start {
     pub partition: i32,
     /// The next offset of `transactions`.
     pub transactions: i64,
-    /// The next offset of `labels`.
+    /// The next offset of `labels`; of no meaning to a lane without labels.
     pub labels: i64,
 }
 

@@ -71,6 +71,7 @@ pub struct Status {
     index: usize,
     origin: Moment,
     progress_ms: AtomicU64,
+    lag_records: AtomicU64,
     shown: Mutex<Shown>,
 }
 
@@ -79,7 +80,13 @@ impl Status {
     #[must_use]
     pub fn new(index: usize) -> Self {
         LaneChanged { index, from: None, to: State::Starting.as_str(), reason: "" }.emit();
-        Self { index, origin: Moment::now(), progress_ms: AtomicU64::new(0), shown: Mutex::default() }
+        Self {
+            index,
+            origin: Moment::now(),
+            progress_ms: AtomicU64::new(0),
+            lag_records: AtomicU64::new(0),
+            shown: Mutex::default(),
+        }
     }
 
     /// Returns what the lane shows now.
@@ -101,13 +108,25 @@ impl Status {
         self.origin.elapsed().saturating_sub(Duration::from_millis(self.progress_ms.load(Ordering::Relaxed)))
     }
 
+    /// Returns how many records wait to be read, as far as the broker's last statistics say.
+    #[must_use]
+    pub fn lag_records(&self) -> u64 {
+        self.lag_records.load(Ordering::Relaxed)
+    }
+
     /// A new life begins: nothing of the last one is owned.
     pub(super) fn begin_again(&self) {
         self.set_partitions(Vec::new(), Vec::new(), Vec::new());
         self.turn(State::Starting, "");
     }
 
-    pub(super) const fn index(&self) -> usize {
+    pub(super) fn lags(&self, records: u64) {
+        self.lag_records.store(records, Ordering::Relaxed);
+    }
+
+    /// Returns the lane's number, see [`crate::telemetry::stream_lane::REKEY_LANE`].
+    #[must_use]
+    pub const fn index(&self) -> usize {
         self.index
     }
 

@@ -222,6 +222,24 @@ impl Options {
     pub fn transactional_id(&self, lane: usize) -> String {
         format!("{}-{}-{lane}", self.group, self.instance)
     }
+
+    /// Returns the group in which a foreign topic is re-keyed.
+    #[must_use]
+    pub fn rekey_group(&self) -> String {
+        format!("{}-rekey", self.group)
+    }
+
+    /// Returns the name of the re-key lane in its group; no lane of the stream ends like it.
+    #[must_use]
+    pub fn rekey_member(&self) -> String {
+        format!("{}-rekey", self.instance)
+    }
+
+    /// Returns the transactional id of the re-key lane.
+    #[must_use]
+    pub fn rekey_transactional_id(&self) -> String {
+        format!("{}-{}-rekey", self.group, self.instance)
+    }
 }
 
 #[cfg(test)]

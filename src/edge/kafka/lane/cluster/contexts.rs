@@ -70,25 +70,26 @@ impl Ear {
         self.started.lock().extend(partitions);
     }
 
-    /// Lists what is read, of both topics.
+    /// Lists what is read, of every topic.
     pub(super) fn started(&self) -> TopicPartitionList {
-        self.both(&self.started.lock().iter().copied().collect::<Vec<_>>())
+        self.places(&self.started.lock().iter().copied().collect::<Vec<_>>())
     }
 
-    fn both(&self, partitions: &[i32]) -> TopicPartitionList {
+    fn places(&self, partitions: &[i32]) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         for partition in partitions {
-            list.add_partition(&self.topics.transactions, *partition);
-            list.add_partition(&self.topics.labels, *partition);
+            for (_, topic) in self.topics.read() {
+                list.add_partition(topic, *partition);
+            }
         }
         list
     }
 
-    /// Lets go: of what is read, the client is told for both topics; of the rest it knows nothing.
+    /// Lets go: of what is read, the client is told for every topic; of the rest it knows nothing.
     fn let_go(&self, consumer: &BaseConsumer<Self>, partitions: &[i32]) -> Result<(), KafkaError> {
         let mut started = self.started.lock();
         let read: Vec<i32> = partitions.iter().copied().filter(|partition| started.remove(partition)).collect();
-        consumer.incremental_unassign(&self.both(&read))
+        consumer.incremental_unassign(&self.places(&read))
     }
 }
 
@@ -125,8 +126,8 @@ impl ClientContext for Ear {
     fn stats(&self, statistics: Statistics) {
         let mut lag = Lag::default();
         let started = self.started.lock().clone();
-        for topic in [&self.topics.transactions, &self.topics.labels] {
-            let Some(topic) = statistics.topics.get(topic.as_str()) else { continue };
+        for (_, topic) in self.topics.read() {
+            let Some(topic) = statistics.topics.get(topic) else { continue };
             for (number, partition) in topic.partitions.iter().filter(|(number, _)| started.contains(number)) {
                 // Markers count as records here, so a lag of one or two may mean none.
                 let end = if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
@@ -217,7 +218,7 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// Builds a list of both topics at the given offsets.
+/// Builds a list of topics at the given offsets.
 pub(super) fn at_offsets<'a>(
     offsets: impl Iterator<Item = (&'a str, i32, i64)>,
 ) -> Result<TopicPartitionList, KafkaError> {

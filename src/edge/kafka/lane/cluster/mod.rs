@@ -41,20 +41,25 @@ const CLOSE_WAIT: Duration = Duration::from_secs(5);
 /// The names of a lane's topics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topics {
-    /// Transactions to decide.
+    /// Transactions to decide, or to re-key.
     pub transactions: String,
-    /// Labels of transactions.
-    pub labels: String,
+    /// Labels of transactions; a re-key lane reads none.
+    pub labels: Option<String>,
     /// The outputs, in the order of [`Sink::ALL`].
-    pub sinks: [String; 6],
+    pub sinks: [String; Sink::ALL.len()],
 }
 
 impl Topics {
-    fn source(&self, source: Source) -> &str {
+    fn source(&self, source: Source) -> Option<&str> {
         match source {
-            Source::Transactions => &self.transactions,
-            Source::Labels => &self.labels,
+            Source::Transactions => Some(&self.transactions),
+            Source::Labels => self.labels.as_deref(),
         }
+    }
+
+    /// Lists the topics that are read, each with what it is.
+    fn read(&self) -> impl Iterator<Item = (Source, &str)> {
+        [Source::Transactions, Source::Labels].into_iter().filter_map(|source| Some((source, self.source(source)?)))
     }
 
     fn sink(&self, sink: Sink) -> &str {
@@ -108,10 +113,10 @@ impl Cluster {
         event
     }
 
-    /// Reads where one topic is committed, in the order of `partitions`.
+    /// Reads where one topic is committed, in the order of `partitions`; one that is not read is nowhere.
     fn committed_of(&self, source: Source, partitions: &[i32]) -> Result<Vec<Option<Committed>>, Fault> {
         let consumer = self.consumer("committed")?;
-        let topic = self.topics.source(source);
+        let Some(topic) = self.topics.source(source) else { return Ok(vec![None; partitions.len()]) };
         let mut list = TopicPartitionList::new();
         for partition in partitions {
             list.add_partition(topic, *partition);
@@ -129,17 +134,16 @@ impl Cluster {
 
     fn place(&self, source: Source, partition: i32, committed: Option<Committed>) -> Result<Place, Fault> {
         let consumer = self.consumer("watermarks")?;
-        let bounds = consumer.fetch_watermarks(self.topics.source(source), partition, LOOK_UP_WAIT);
+        let Some(topic) = self.topics.source(source) else {
+            return Ok(Place { committed, earliest: 0, latest: 0 });
+        };
+        let bounds = consumer.fetch_watermarks(topic, partition, LOOK_UP_WAIT);
         let (earliest, latest) = bounds.map_err(|error| classify::of_consumer("watermarks", &error))?;
         Ok(Place { committed, earliest, latest })
     }
 
     fn fetched(&self, message: &BorrowedMessage<'_>) -> Option<Fetched> {
-        let source = match message.topic() {
-            topic if topic == self.topics.transactions => Source::Transactions,
-            topic if topic == self.topics.labels => Source::Labels,
-            _ => return None,
-        };
+        let (source, _) = self.topics.read().find(|(_, topic)| *topic == message.topic())?;
         let (key, payload) = (message.key(), message.payload());
         let mut bytes = BytesMut::with_capacity(key.map_or(0, <[u8]>::len) + payload.map_or(0, <[u8]>::len));
         bytes.put_slice(key.unwrap_or_default());
@@ -229,10 +233,10 @@ impl Broker for Cluster {
 
     fn start(&mut self, starts: &[Start]) -> Result<(), Fault> {
         let places = starts.iter().flat_map(|start| {
-            [
-                (self.topics.transactions.as_str(), start.partition, start.transactions),
-                (self.topics.labels.as_str(), start.partition, start.labels),
-            ]
+            self.topics.read().map(|(source, topic)| match source {
+                Source::Transactions => (topic, start.partition, start.transactions),
+                Source::Labels => (topic, start.partition, start.labels),
+            })
         });
         let fault = |error: KafkaError| Fault::new(Class::Fatal, "start", error.to_string());
         let consumer = self.consumer("start")?;
@@ -302,7 +306,8 @@ impl Broker for Cluster {
         let fault = |error: KafkaError| classify::of_producer("offsets", &error);
         let mut list = TopicPartitionList::with_capacity(offsets.len());
         for next in offsets {
-            let mut place = list.add_partition(self.topics.source(next.source), next.partition);
+            let Some(topic) = self.topics.source(next.source) else { continue };
+            let mut place = list.add_partition(topic, next.partition);
             place.set_offset(Offset::Offset(next.offset)).map_err(fault)?;
             place.set_metadata(Committed::text(&next.metadata, token));
         }
