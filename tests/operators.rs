@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fraudd::config::Settings;
 use fraudd::domain::{DecisionSource, DegradedReason};
-use fraudd::telemetry::desk::{OUTBOX_RESULTS, RECORD_RESULTS, RESTORE_RESULTS};
+use fraudd::telemetry::desk::{OUTBOX_RESULTS, RECORD_RESULTS, REKEY_RESULTS, RESTORE_RESULTS};
 use fraudd::telemetry::metrics::{RELOAD_RESULTS, STAGES, STATE_PARTS};
 use fraudd::telemetry::stream_lane::{FAULT_CLASSES, LANE_STATES, PARTITION_STATES};
 
@@ -69,7 +69,7 @@ fn the_board_shows_every_metric() {
 
 #[test]
 fn every_label_value_of_board_and_alerts_exists() {
-    let results = [&RELOAD_RESULTS[..], &RECORD_RESULTS, &RESTORE_RESULTS, &OUTBOX_RESULTS].concat();
+    let results = [&RELOAD_RESULTS[..], &RECORD_RESULTS, &RESTORE_RESULTS, &OUTBOX_RESULTS, &REKEY_RESULTS].concat();
     let known: [(&str, Vec<&str>); 8] = [
         ("reason", DegradedReason::ALL.map(DegradedReason::name).to_vec()),
         ("source", DecisionSource::ALL.map(DecisionSource::name).to_vec()),
