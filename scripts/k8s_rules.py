@@ -19,6 +19,8 @@ VERSIONS = ["1.32", "1.37"]
 FOREIGN = {"ServiceMonitor", "PrometheusRule"}
 # What fraudd needs beside its two bounded stores: binary, library, sessions, buffers (docs/deploy.md).
 BESIDE_STORES_MIB = 160
+# What the Kafka clients of a lane may keep in flight on top.
+PER_LANE_MIB = 128
 VOLUME_KINDS = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 
 
@@ -42,10 +44,27 @@ def schema(objects):
                 yield f"Kubernetes {version}: {one['kind']} {one['metadata'].get('name')}: {place}: {error.message[:200]}"
 
 
+def stream(objects):
+    """The text of kafka.toml, or nothing when the pod mounts none."""
+    wanted = [volume["configMap"]["name"] for volume in pods(objects)[0][1]["spec"]["volumes"] if "configMap" in volume]
+    return "".join(one["data"].get("kafka.toml", "") for one in of_kind(objects, "ConfigMap") if one["metadata"]["name"] in wanted)
+
+
+def number(text, key, default):
+    found = re.search(rf'^{key} = "?(\d+)', text, re.MULTILINE)
+    return int(found[1]) if found else default
+
+
+def lanes(objects):
+    return number(stream(objects), "lanes", 1) if stream(objects) else 0
+
+
 def one_replica(objects):
-    sets = of_kind(objects, "StatefulSet")
-    if len(sets) != 1 or sets[0]["spec"].get("replicas") != 1:
-        yield "exactly one StatefulSet with one replica"
+    sets, kafka = of_kind(objects, "StatefulSet"), stream(objects)
+    if len(sets) != 1 or sets[0]["spec"].get("replicas") != 1 and not kafka:
+        yield "exactly one StatefulSet, with one replica unless a stream gives each its partitions"
+    if kafka and sets[0]["spec"].get("replicas", 1) * lanes(objects) > number(kafka, "partitions", 0):
+        yield "lanes of all replicas are as many as there are partitions, at most: more would have nothing to do"
     if of_kind(objects, "HorizontalPodAutoscaler"):
         yield "no autoscaler: several replicas would each know a part of the history"
 
@@ -85,6 +104,8 @@ def selectors(objects):
         if not selector or not selector.items() <= labels.items():
             yield f"{one['kind']} {one['metadata']['name']}: its selector does not find the pod"
     for policy in of_kind(objects, "NetworkPolicy"):
+        if "Ingress" not in policy["spec"]["policyTypes"]:
+            continue
         clients = [peer["podSelector"]["matchLabels"] for rule in policy["spec"]["ingress"] for peer in rule["from"] if "podSelector" in peer]
         if clients != [{"fraudd-client": "true"}]:
             yield f"NetworkPolicy: clients are whoever carries fraudd-client, not {clients}"
@@ -133,8 +154,9 @@ def bounds(objects):
         wanted = [volume["configMap"]["name"] for volume in template["spec"]["volumes"] if "configMap" in volume]
         site = "".join(one["data"].get("site.toml", "") for one in of_kind(objects, "ConfigMap") if one["metadata"]["name"] in wanted)
         spans = [int(number) for number in re.findall(r'^drain_(?:pause|grace) = "(\d+)s"', site, re.MULTILINE)]
-        if len(spans) != 2 or sum(spans) + 10 > template["spec"]["terminationGracePeriodSeconds"]:
-            yield f"{name}: terminationGracePeriodSeconds is drain_pause + drain_grace and 10 s, at least"
+        lanes_drain = number(stream(objects), "drain_timeout", 5) if stream(objects) else 0
+        if len(spans) != 2 or sum(spans) + lanes_drain + 10 > template["spec"]["terminationGracePeriodSeconds"]:
+            yield f"{name}: terminationGracePeriodSeconds is drain_pause + drain_grace + kafka.drain_timeout and 10 s, at least"
         disk = re.search(r'^bytes_max = "(\w+)"', site, re.MULTILINE)
         claims = [one["spec"]["resources"]["requests"]["storage"] for one in owner["spec"].get("volumeClaimTemplates", [])]
         if not disk or not claims or 2 * mebibytes(disk[1]) > mebibytes(claims[0]):
@@ -146,8 +168,8 @@ def bounds(objects):
             if not (limit and request and resources["requests"].get("cpu") and resources["limits"].get("cpu")):
                 yield f"{name}: requests and limits for processor and memory"
             # Some 30 bytes of index for each kept decision of some 500 bytes.
-            elif len(stores) != 2 or sum(stores) + mebibytes(disk[1]) / 16 + BESIDE_STORES_MIB > mebibytes(limit):
-                yield f"{name}: the memory limit is {BESIDE_STORES_MIB} MiB, both memory_max and the index of state.bytes_max, at least"
+            elif len(stores) != 2 or sum(stores) + mebibytes(disk[1]) / 16 + BESIDE_STORES_MIB + lanes(objects) * PER_LANE_MIB > mebibytes(limit):
+                yield f"{name}: the memory limit is {BESIDE_STORES_MIB} MiB, both memory_max, the index of state.bytes_max and {PER_LANE_MIB} MiB a lane, at least"
 
 
 def disruption(objects):
@@ -156,7 +178,38 @@ def disruption(objects):
         yield "one PodDisruptionBudget with maxUnavailable 1: anything tighter blocks every drain of a node"
 
 
-RULES = [schema, one_replica, restricted, selectors, references, probes, bounds, disruption]
+def streaming(objects):
+    """With kafka.toml: it is read, the instance is the pod's, secrets are files that exist, brokers can be reached."""
+    kafka, (owner, template) = stream(objects), pods(objects)[0]
+    if not kafka:
+        return
+    name, spec = owner["metadata"]["name"], template["spec"]
+    container = spec["containers"][0]
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    folders = {volume["name"]: volume for volume in spec["volumes"]}
+    files = [value for before, value in zip(container["args"], container["args"][1:]) if before == "--config"]
+    if not any(file.endswith("/kafka.toml") and "configMap" in folders.get(mounts.get(file.rpartition("/")[0]), {}) for file in files):
+        yield f"{name}: kafka.toml is mounted where --config names it"
+    given = {one["name"]: one.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath") for one in container.get("env", [])}
+    if given.get("FRAUDD__KAFKA__INSTANCE") != "metadata.name":
+        yield f"{name}: kafka.instance is the pod's name, or two pods would fence each other"
+    if re.search(r"^(password|hmac_key) = ", kafka, re.MULTILINE):
+        yield f"{name}: a secret stands in a ConfigMap"
+    if not re.search(r"^hmac_key_file = ", kafka, re.MULTILINE):
+        yield f"{name}: hmac_key_file, or replicas would not believe each other's decisions"
+    for key, file in re.findall(r'^(\w+_file) = "(.+)"$', kafka, re.MULTILINE):
+        folder, _, base = file.rpartition("/")
+        secret = folders.get(mounts.get(folder), {}).get("secret", {}).get("secretName")
+        if not any(one["metadata"]["name"] == secret and base in one.get("data", {}) for one in of_kind(objects, "Secret")):
+            yield f"{name}: {key} names {file}, and no mounted Secret has it"
+    ports = {int(port) for port in re.findall(r":(\d+)", re.search(r"^bootstrap_servers = .*$", kafka, re.MULTILINE)[0])}
+    policies = [one["spec"] for one in of_kind(objects, "NetworkPolicy")]
+    open_to = {port["port"] for one in policies for rule in one.get("egress", []) for port in rule.get("ports", [])}
+    if policies and not ports <= open_to:
+        yield f"{name}: no network policy lets it reach the brokers at {sorted(ports)}"
+
+
+RULES = [schema, one_replica, restricted, selectors, references, probes, bounds, disruption, streaming]
 
 
 def findings(objects):
@@ -169,6 +222,14 @@ def pod_of(objects):
 
 def first(objects, kind):
     return of_kind(objects, kind)[0]
+
+
+def edit(objects, old, new):
+    """Changes kafka.toml."""
+    for one in of_kind(objects, "ConfigMap"):
+        if "kafka.toml" in one["data"]:
+            assert old in one["data"]["kafka.toml"], old
+            one["data"]["kafka.toml"] = one["data"]["kafka.toml"].replace(old, new)
 
 
 # A fault each, and a word of the finding that must come of it.
@@ -197,21 +258,39 @@ FAULTS = [
     (lambda all: first(all, "PodDisruptionBudget")["spec"].update(maxUnavailable=0), "PodDisruptionBudget"),
 ]
 
+# The same for what has a stream.
+STREAM_FAULTS = [
+    (lambda all: first(all, "StatefulSet")["spec"].update(replicas=13), "partitions"),
+    (lambda all: edit(all, "partitions = 12", "partitions = 12\nlanes = 13"), "partitions"),
+    (lambda all: edit(all, "partitions = 12", "partitions = 12\nlanes = 2"), "memory limit"),
+    (lambda all: edit(all, 'drain_timeout = "5s"', 'drain_timeout = "20s"'), "terminationGracePeriodSeconds"),
+    (lambda all: pod_of(all)["containers"][0]["args"].pop(), "--config"),
+    (lambda all: pod_of(all)["containers"][0].pop("env"), "kafka.instance"),
+    (lambda all: edit(all, "hmac_key_file = ", "# "), "hmac_key_file"),
+    (lambda all: edit(all, "password_file = ", "password = "), "ConfigMap"),
+    (lambda all: edit(all, "kafka-secrets/hmac-key", "kafka-secrets/key"), "no mounted Secret"),
+    (lambda all: edit(all, ":9093", ":9092"), "brokers"),
+]
+
 
 def main(paths):
-    wrong = []
+    wrong, plain, streams = [], [], []
     for path in paths:
         objects = [one for one in yaml.safe_load_all(pathlib.Path(path).read_text()) if one]
         wrong += [f"{pathlib.Path(path).stem}: {finding}" for finding in findings(objects)]
-        print(f"  ..  {pathlib.Path(path).stem}: {len(objects)} objects")
+        (streams if stream(objects) else plain).append(objects)
+        print(f"  ..  {pathlib.Path(path).stem}: {len(objects)} objects{', with a stream' * bool(stream(objects))}")
     if wrong:
         sys.exit("k8s test: FAILED\n" + "\n".join(f"  {finding}" for finding in wrong))
-    for number, (put, word) in enumerate(FAULTS):
+    if not plain or not streams:
+        sys.exit("k8s test: FAILED: one build without a stream and one with it are judged, at least")
+    put_in = [(plain[-1], *fault) for fault in FAULTS] + [(streams[-1], *fault) for fault in STREAM_FAULTS]
+    for place, (objects, put, word) in enumerate(put_in):
         faulty = copy.deepcopy(objects)
         put(faulty)
         if not any(word in finding for finding in findings(faulty)):
-            sys.exit(f"k8s test: FAILED: fault {number} ({word}) was not found: {findings(faulty)}")
-    print(f"k8s test: passed: {len(RULES)} rules, and {len(FAULTS)} faults put in were all found")
+            sys.exit(f"k8s test: FAILED: fault {place} ({word}) was not found: {findings(faulty)}")
+    print(f"k8s test: passed: {len(RULES)} rules, and {len(put_in)} faults put in were all found")
 
 
 if __name__ == "__main__":

@@ -3,10 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fraudd::config::Settings;
 use fraudd::domain::{DecisionSource, DegradedReason};
+use fraudd::telemetry::desk::{OUTBOX_RESULTS, RECORD_RESULTS, REKEY_RESULTS, RESTORE_RESULTS};
 use fraudd::telemetry::metrics::{RELOAD_RESULTS, STAGES, STATE_PARTS};
+use fraudd::telemetry::stream_lane::{FAULT_CLASSES, LANE_STATES, PARTITION_STATES};
 
 const BOARD: &str = include_str!("../k8s/dashboards/fraudd.json");
 const ALERTS: &str = include_str!("../k8s/alerts/fraudd.rules.yaml");
@@ -66,12 +69,15 @@ fn the_board_shows_every_metric() {
 
 #[test]
 fn every_label_value_of_board_and_alerts_exists() {
-    let known: [(&str, Vec<&str>); 6] = [
+    let results = [&RELOAD_RESULTS[..], &RECORD_RESULTS, &RESTORE_RESULTS, &OUTBOX_RESULTS, &REKEY_RESULTS].concat();
+    let known: [(&str, Vec<&str>); 8] = [
         ("reason", DegradedReason::ALL.map(DegradedReason::name).to_vec()),
         ("source", DecisionSource::ALL.map(DecisionSource::name).to_vec()),
         ("stage", STAGES.to_vec()),
         ("part", STATE_PARTS.to_vec()),
-        ("result", RELOAD_RESULTS.to_vec()),
+        ("result", results),
+        ("state", [&LANE_STATES[..], &PARTITION_STATES].concat()),
+        ("class", FAULT_CLASSES.to_vec()),
         ("code", first_column(include_str!("../docs/api.md")).into_iter().collect()),
     ];
     for (label, known) in known {
@@ -108,8 +114,10 @@ fn every_alert_says_what_it_is_and_what_to_do() {
 fn load(files: &[&str]) -> Settings {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files: Vec<PathBuf> = files.iter().map(|file| root.join(file)).collect();
-    let keys = root.join("k8s/overlays/local/keys").display().to_string();
-    let environment = vec![("FRAUDD__AUTH__KEYS_FILE".to_owned(), keys)];
+    // Any file with text does for those that are only read here.
+    let there = root.join("k8s/overlays/local/keys").display().to_string();
+    let given = ["AUTH__KEYS", "KAFKA__HMAC_KEY", "KAFKA__SECURITY__PASSWORD", "KAFKA__SECURITY__CA"];
+    let environment = given.iter().map(|key| (format!("FRAUDD__{key}_FILE"), there.clone())).collect();
     match Settings::load(&files, environment) {
         Ok((settings, _)) => settings,
         Err(faults) => panic!("{}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
@@ -129,6 +137,26 @@ fn container_and_cluster_settings_load() {
     assert!(cluster.server.drain_pause > image.server.drain_pause, "endpoints need time to notice");
     assert!(!cluster.keys.is_empty(), "the local overlay has a key");
     assert!(cluster.entities.bytes_max.is_some(), "memory has a limit, so entities have a bound");
+}
+
+#[test]
+fn the_cluster_with_a_stream_loads() {
+    let settings = load(&["config/container.toml", "k8s/base/site.toml", "k8s/components/kafka/kafka.toml"]);
+    let kafka = settings.kafka.as_ref().expect("the component names brokers");
+    assert!(kafka.security.protocol.is_encrypted() && kafka.security.protocol.has_login());
+    assert!(kafka.key.is_some(), "several replicas believe each other");
+    let back = Duration::from_secs(8) + settings.server.drain_pause;
+    assert!(kafka.timeouts.session > back, "a pod that is replaced is back before the group gives its partitions away");
+}
+
+#[test]
+fn the_component_of_the_stream_gives_no_secret() {
+    let secrets = [
+        include_str!("../k8s/components/kafka/password"),
+        include_str!("../k8s/components/kafka/hmac-key"),
+        include_str!("../k8s/components/kafka/ca.pem"),
+    ];
+    assert!(secrets.iter().all(|secret| secret.is_empty()), "a secret that everybody can read is none");
 }
 
 #[test]

@@ -197,6 +197,7 @@ impl Work for Rekey {
             }
         }
         self.rate.conclude();
+        crash::point("rekey-decided");
         batch
     }
 
