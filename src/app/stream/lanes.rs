@@ -163,7 +163,8 @@ impl Lanes {
 
     /// Tells whether every lane reads all of its partitions.
     pub(super) fn are_ready(&self) -> bool {
-        self.statuses.iter().all(|status| status.is_ready() && status.shown().restoring.is_empty())
+        let is_whole = |status: &Arc<Status>| status.is_ready() && status.shown().restoring.is_empty();
+        self.locals.have_heard() && self.statuses.iter().all(is_whole)
     }
 
     /// Says what keeps the stream from being read until somebody looks: records that cannot be taken, state that
