@@ -24,8 +24,10 @@ use crate::domain::{RateTable, Span, Timestamp, Transaction};
 use crate::edge::history::{Mapping, Reader, Report, backfill};
 use crate::edge::http::inference::Protocol;
 use crate::edge::http::{self, Access, ModelView, Phase, Service};
+use crate::edge::kafka::outbox::Outbox;
 use crate::edge::wire::{Contract, DecisionWriter, Mappings};
 use crate::runtime::clock::{Clock, Moment};
+use crate::runtime::decisions::Ledger;
 use crate::runtime::entities::Entities;
 use crate::runtime::explainer::Budget;
 use crate::runtime::release::gates;
@@ -145,14 +147,7 @@ impl App {
         let vitals = vitals::Vitals::new(&entities, &ledger, &resident, &schemas);
         vitals.export(&settings);
         let repository = repository(&settings, resident)?;
-        let outbox = match &stream {
-            None => None,
-            Some(stream) => {
-                Stream::tell_inexact(&schemas, &settings.partition_key);
-                ledger.track_unpublished(stream.first_cursor())?;
-                Some(stream.outbox(&ledger)?)
-            }
-        };
+        let outbox = stream.as_ref().map(|stream| outbox(stream, (&schemas, &settings), &ledger)).transpose()?;
         let protocol = || Arc::new(Protocol::new(Arc::clone(&repository), settings.protocol.clone()));
         let service = Arc::new(Service {
             contract: contract(&settings),
@@ -280,6 +275,16 @@ fn release(
         rates: Arc::new(settings.rates.clone()),
         rule_counters: Arc::new(RuleCounters::default()),
     })
+}
+
+fn outbox(
+    stream: &Stream,
+    (schemas, settings): (&[Arc<Schema>], &Settings),
+    ledger: &Arc<Ledger>,
+) -> anyhow::Result<Arc<Outbox>> {
+    Stream::tell_inexact(schemas, &settings.partition_key);
+    ledger.track_unpublished(stream.first_cursor())?;
+    stream.outbox(ledger)
 }
 
 fn repository(settings: &Settings, resident: Arc<Resident>) -> anyhow::Result<Arc<Repository>> {

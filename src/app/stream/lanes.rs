@@ -161,9 +161,10 @@ impl Lanes {
         watermark_lag(&self.locals)
     }
 
-    /// Tells whether every lane reads all of its partitions.
+    /// Tells whether every lane knows its partitions and reads all of them.
     pub(super) fn are_ready(&self) -> bool {
-        self.statuses.iter().all(|status| status.is_ready() && status.shown().restoring.is_empty())
+        self.locals.have_heard()
+            && self.statuses.iter().all(|status| status.is_ready() && status.shown().restoring.is_empty())
     }
 
     /// Says what keeps the stream from being read until somebody looks: records that cannot be taken, state that

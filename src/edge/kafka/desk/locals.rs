@@ -69,6 +69,12 @@ impl Locals {
         }
     }
 
+    /// Tells whether the group has told every lane of its partitions.
+    #[must_use]
+    pub fn have_heard(&self) -> bool {
+        self.inner.lock().waiting.is_empty()
+    }
+
     pub(super) fn take(&self, partition: u32) -> Option<Position> {
         self.inner.lock().positions.remove(&partition)
     }
@@ -109,7 +115,9 @@ mod tests {
         assert_eq!(ownership.with(Standing::Live), [0, 1, 2]);
         locals.heard(0, [0].into_iter());
         assert_eq!(ownership.with(Standing::Live), [0, 1, 2], "lane 1 may still get the others");
-        locals.heard(1, [3].into_iter());
+        assert!(!locals.have_heard());
+        locals.heard(1, std::iter::empty());
+        assert!(locals.have_heard(), "also a lane that gets nothing");
         assert_eq!(ownership.with(Standing::Live), [0]);
         assert_eq!(locals.take(1), Some(Position::start(7, 0)), "should it come back");
         assert_eq!(locals.take(1), None);
