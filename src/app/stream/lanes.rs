@@ -161,7 +161,7 @@ impl Lanes {
         watermark_lag(&self.locals)
     }
 
-    /// Tells whether every lane reads all of its partitions.
+    /// Tells whether every lane knows its partitions and reads all of them.
     pub(super) fn are_ready(&self) -> bool {
         let is_whole = |status: &Arc<Status>| status.is_ready() && status.shown().restoring.is_empty();
         self.locals.have_heard() && self.statuses.iter().all(is_whole)

@@ -83,6 +83,10 @@ impl<B: Broker, W: Work> Lane<B, W> {
             Event::Record(record) => self.take(record),
             Event::Idle => {}
             Event::Assigned(partitions) => {
+                if partitions.is_empty() {
+                    // Those that come are told when they are looked up; that none came is to be known, too.
+                    self.work.assigned(Vec::new());
+                }
                 let now = self.broker.now();
                 for partition in partitions {
                     self.partitions.insert(partition, Partition::new(now));

@@ -25,7 +25,8 @@ pub trait Work {
     /// A decided batch.
     type Batch;
 
-    /// Takes notice of partitions that came and starts to restore them in the background.
+    /// Takes notice of partitions that came and starts to restore them in the background; of none when the group has
+    /// none for this lane.
     fn assigned(&mut self, partitions: Vec<Assigned>);
 
     /// Returns what has been restored since the last call. Called often, so it must be cheap.
