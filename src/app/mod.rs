@@ -139,15 +139,7 @@ impl App {
                 explanations: Budget::new(&settings.explain, Moment::now()),
                 ownership,
             },
-            scorer::Options {
-                model_deadline: settings.model_deadline.to_std(),
-                stream_model_deadline: settings
-                    .kafka
-                    .as_ref()
-                    .map_or(settings.model_deadline, |kafka| kafka.model_deadline)
-                    .to_std(),
-                partition_key: settings.partition_key.clone(),
-            },
+            scorer_options(&settings),
         );
         let vitals = vitals::Vitals::new(&entities, &ledger, &resident, &schemas);
         vitals.export(&settings);
@@ -298,6 +290,15 @@ fn repository(settings: &Settings, resident: Arc<Resident>) -> anyhow::Result<Ar
 fn announce(release: &Release) {
     let facts = &release.facts;
     ReleaseLoaded { model: &facts.model_name, version: &facts.model_version, role: &facts.model_role }.emit();
+}
+
+fn scorer_options(settings: &Settings) -> scorer::Options {
+    let of_stream = settings.kafka.as_ref().map_or(settings.model_deadline, |kafka| kafka.model_deadline);
+    scorer::Options {
+        model_deadline: settings.model_deadline.to_std(),
+        stream_model_deadline: of_stream.to_std(),
+        partition_key: settings.partition_key.clone(),
+    }
 }
 
 fn contract(settings: &Settings) -> Contract {
