@@ -71,7 +71,14 @@ fn scorer(schema: &Arc<Schema>, parts: (&Arc<Entities>, &Arc<Ledger>, &Store), o
         ownership: Some(Arc::clone(ownership)),
     };
     let partition_key = vec![TextField::CustomerId];
-    Scorer::new(parts, scorer::Options { model_deadline: Duration::from_millis(10), partition_key })
+    Scorer::new(
+        parts,
+        scorer::Options {
+            model_deadline: Duration::from_millis(10),
+            stream_model_deadline: Duration::from_millis(100),
+            partition_key,
+        },
+    )
 }
 
 fn main() {

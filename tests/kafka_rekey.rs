@@ -6,11 +6,15 @@
 #[path = "kafka/support/mod.rs"]
 mod support;
 
+#[allow(dead_code, reason = "each suite uses its part")]
 mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fraudd::config::Settings;
@@ -120,7 +124,7 @@ impl Stage {
     fn pay(&self, second: i64) {
         let producer: BaseProducer = client::outbox_producer(&self.options).create().expect("a client");
         let trace = headers::written(&[("traceparent".into(), Some(TRACE.to_vec()))]);
-        let mut send = |partition: i32, key: &str, payload: &str| {
+        let send = |partition: i32, key: &str, payload: &str| {
             let record = BaseRecord::to(SOURCE).partition(partition).key(key).payload(payload);
             producer.send(record.headers(trace.clone())).map_err(|(error, _)| error).expect("taken");
         };
@@ -155,9 +159,10 @@ impl Stage {
         assert_eq!(status.code(), None, "{point}: it died of a signal and did not end by itself");
     }
 
-    fn service(&self) -> Service {
+    fn service(&self, collector: &Collector) -> Service {
+        let own = self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let settings: Vec<(&str, &str)> =
-            self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            own.chain([("FRAUDD__TELEMETRY__OTLP__ENDPOINT", collector.endpoint.as_str())]).collect();
         Service::start(self.state(), &settings)
     }
 
@@ -206,6 +211,60 @@ impl Stage {
     }
 }
 
+/// A collector of spans that keeps what it is sent, as bytes.
+struct Collector {
+    endpoint: String,
+    heard: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Collector {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let endpoint = format!("http://{}/v1/traces", listener.local_addr().expect("an address"));
+        let heard = Arc::<Mutex<Vec<u8>>>::default();
+        let theirs = Arc::clone(&heard);
+        let serve = move || {
+            for stream in listener.incoming() {
+                let _ = take(&stream.expect("a connection"), &theirs);
+            }
+        };
+        std::thread::Builder::new().name("collector".into()).spawn(serve).expect("a thread");
+        Self { endpoint, heard }
+    }
+
+    fn count(&self, wanted: &[u8]) -> usize {
+        self.heard.lock().expect("no panic").windows(wanted.len()).filter(|part| *part == wanted).count()
+    }
+
+    fn wait_for(&self, wanted: &[u8]) {
+        let deadline = Moment::now().after(PATIENCE);
+        while self.count(wanted) == 0 {
+            assert!(!deadline.has_passed(), "no {}", String::from_utf8_lossy(wanted));
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Takes one request of a connection and closes it.
+fn take(mut stream: &TcpStream, heard: &Mutex<Vec<u8>>) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let (mut line, mut len) = (String::new(), 0);
+    while line != "\r\n" {
+        line.clear();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        let is_len = |(name, _): &(&str, &str)| name.eq_ignore_ascii_case("content-length");
+        if let Some((_, told)) = line.split_once(':').filter(is_len) {
+            len = told.trim().parse().expect("a length");
+        }
+    }
+    let mut body = vec![0; len];
+    reader.read_exact(&mut body)?;
+    heard.lock().expect("no panic").extend(body);
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+}
+
 fn payment(number: usize, second: i64) -> String {
     let (owner, till, at) = (number % 29, number % 7, second - 400 + i64::try_from(number).expect("small"));
     format!(r#"{{"id":"p-{number}","at":{at},"cents":{},"owner":"c-{owner}","till":"till-{till}"}}"#, 100 + number)
@@ -224,18 +283,23 @@ fn a_topic_of_other_keys_is_re_keyed_exactly_once() {
 
     // With a transaction open and everything of it at the broker: what was written is aborted and written again.
     stage.crash("after-flush");
-    assert!(stage.read("transactions", PARTITIONS[1], "read_uncommitted").len() >= 64, "the broker has it");
+    let open = stage.read("transactions", PARTITIONS[1], "read_uncommitted").len();
+    assert!(open > 0, "the broker has it");
+    assert_eq!(stage.read("transactions", PARTITIONS[1], "read_committed").len(), 0, "and nobody may read it");
     // After the commit, before anybody here knows of it.
     stage.crash("rekey-committed");
-    let service = stage.service();
+    let collector = Collector::start();
+    let service = stage.service(&collector);
     let moved = stage.committed("transactions", PAYMENTS);
     let all = stage.read("transactions", PARTITIONS[1], "read_uncommitted").len();
-    assert!(all > PAYMENTS, "a transaction was aborted: {all} records were written");
+    assert_eq!(all, PAYMENTS + open, "what was open was aborted and written again, and nothing else was");
     check_moved(&moved, second);
     check_dead(&stage.committed("transactions.dead", 3));
+    check_replay(&stage);
 
     // A decision of the REST door travels in the contract's own form beside records of the mapping's.
-    let (status, rest) = service.post("/v1/decisions", &service::transaction(7).replace("2026-03-01T", &day(second)));
+    let answer = service.post("/v1/decisions", &service::transaction(7).replace("2026-03-01T", &day(second)));
+    let (status, rest) = answer.expect("an answer");
     assert_eq!(status, 200, "{rest}");
     let scores = stage.committed("scores", PAYMENTS + 1);
     check_scores(&scores, &rest);
@@ -243,6 +307,7 @@ fn a_topic_of_other_keys_is_re_keyed_exactly_once() {
     assert_eq!(health["stream"]["group"], "fraudd");
     let metrics = service.text("/metrics");
     assert!(metrics.contains("fraudd_lane_partitions{lane=\"rekey\",state=\"live\"} 3"), "{metrics}");
+    check_spans(&collector);
     assert!(service.stop(), "it ends well");
     assert_eq!(stage.read("transactions", PARTITIONS[1], "read_committed").len(), PAYMENTS + 1);
 }
@@ -283,6 +348,17 @@ fn check_dead(dead: &[Found]) {
     }
 }
 
+/// A letter that is sent again goes to the topic it came from, and is re-keyed or dies there again.
+fn check_replay(stage: &Stage) {
+    let replayed = stage.command(&["dead", "replay"]).output().expect("the binary");
+    let said = String::from_utf8_lossy(&replayed.stderr);
+    assert!(replayed.status.success() && said.contains("3 sent again"), "{said}");
+    let dead = stage.committed("transactions.dead", 6);
+    let again: Vec<_> = dead.iter().filter(|letter| letter.told("fraudd-dead-attempt") == "2").collect();
+    assert_eq!((dead.len(), again.len()), (6, 3));
+    assert!(again.iter().all(|letter| letter.told("fraudd-dead-topic") == SOURCE));
+}
+
 fn check_scores(scores: &[Found], rest: &Value) {
     let ids: BTreeSet<String> =
         scores.iter().map(|score| score.json()["transaction_id"].as_str().expect("an id").to_owned()).collect();
@@ -297,6 +373,17 @@ fn check_scores(scores: &[Found], rest: &Value) {
         assert!(!TRACE.windows(32).any(|part| part == trace.as_bytes()), "a trace of our own");
         assert!(score.told("traceparent").starts_with(&format!("00-{trace}-")), "{:?}", score.told("traceparent"));
     }
+}
+
+fn check_spans(collector: &Collector) {
+    for name in ["process transactions", "messaging.kafka.offset", "messaging.destination.partition.id"] {
+        collector.wait_for(name.as_bytes());
+    }
+    // The sender's span, as bytes: in a link, and nowhere as a parent, for the trace beside it is another.
+    let sender = 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128.to_be_bytes();
+    assert!(collector.count(&sender) > 0, "linked");
+    let spans = collector.count(b"process transactions");
+    assert!(collector.count(&sender) <= spans, "one link a record, and no span of the sender's trace");
 }
 
 fn check_health(service: &Service) -> Value {

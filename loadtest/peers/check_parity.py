@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Holds the Python peer's features against `fraudd features` on simulated transactions, labels and all.
+"""Holds the peers' features against `fraudd features` on simulated transactions, labels and all.
 
     loadtest/peers/check_parity.py                 20,000 transactions, attacks, disorder, labels
     loadtest/peers/check_parity.py --fraudd PATH   another binary than target/release/fraudd
+    loadtest/peers/check_parity.py --java          the Kafka Streams peer's features instead of Python's
 
 Prints the largest difference of every feature that differs, and fails when one is beyond 1e-9 (relative
 above 1). Needs nothing but Python's own library.
@@ -50,6 +51,17 @@ def computed(folder):
         yield tx["transaction_id"], features.observe(tx, micros(tx["occurred_at"]))
 
 
+def computed_in_java(folder):
+    home = ROOT / ".deps/peers-streams"
+    command = ["java", "-cp", f"{home}/classes:{home}/libs/*", "peer.Parity", folder / "tx.jsonl", folder / "labels.jsonl"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as java:
+        for row in csv.DictReader(java.stdout, delimiter="\t"):
+            transaction_id = row.pop("transaction_id")
+            yield transaction_id, {name: float(value) for name, value in row.items()}
+    if java.returncode:
+        raise SystemExit(f"peer.Parity ended with {java.returncode}")
+
+
 def compare(rows, pairs):
     """Returns rows compared, feature names, and the worst difference by feature."""
     count, names, worst, varied = 0, [], {}, set()
@@ -74,11 +86,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fraudd", default=ROOT / "target/release/fraudd", type=pathlib.Path)
     parser.add_argument("--seed", default=11, type=int)
+    parser.add_argument("--java", action="store_true", help="the Kafka Streams peer's features")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
         folder = pathlib.Path(folder)
         simulate(args.fraudd, folder, args.seed)
-        count, names, worst, varied = compare(expected(args.fraudd, folder), computed(folder))
+        count, names, worst, varied = compare(expected(args.fraudd, folder), computed_in_java(folder) if args.java else computed(folder))
     for name, (apart, transaction_id, own, theirs) in sorted(worst.items(), key=lambda item: -item[1][0])[:20]:
         print(f"{name:34} {apart:.3g} at {transaction_id}: {own} here, {theirs} there", file=sys.stderr)
     idle = sorted(set(names) - varied)

@@ -198,7 +198,7 @@ class Bin:
     """A card prefix: panes of all payments and of the refused ones, per window."""
 
     __slots__ = ("all", "failed")
-    WINDOWS = ((10 * SECOND, 5 * MINUTE), (MINUTE, HOUR), (30 * MINUTE, DAY), (3 * HOUR, 7 * DAY))
+    WINDOWS = ((15 * SECOND, 5 * MINUTE), (2 * MINUTE, HOUR), (HOUR, DAY), (6 * HOUR, 7 * DAY))
 
     def __init__(self):
         self.all = [Panes(*window) for window in self.WINDOWS]

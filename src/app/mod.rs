@@ -24,10 +24,8 @@ use crate::domain::{RateTable, Span, Timestamp, Transaction};
 use crate::edge::history::{Mapping, Reader, Report, backfill};
 use crate::edge::http::inference::Protocol;
 use crate::edge::http::{self, Access, ModelView, Phase, Service};
-use crate::edge::kafka::outbox::Outbox;
 use crate::edge::wire::{Contract, DecisionWriter, Mappings};
 use crate::runtime::clock::{Clock, Moment};
-use crate::runtime::decisions::Ledger;
 use crate::runtime::entities::Entities;
 use crate::runtime::explainer::Budget;
 use crate::runtime::release::gates;
@@ -139,15 +137,15 @@ impl App {
                 explanations: Budget::new(&settings.explain, Moment::now()),
                 ownership,
             },
-            scorer::Options {
-                model_deadline: settings.model_deadline.to_std(),
-                partition_key: settings.partition_key.clone(),
-            },
+            scorer_options(&settings),
         );
         let vitals = vitals::Vitals::new(&entities, &ledger, &resident, &schemas);
         vitals.export(&settings);
         let repository = repository(&settings, resident)?;
-        let outbox = stream.as_ref().map(|stream| outbox(stream, (&schemas, &settings), &ledger)).transpose()?;
+        if stream.is_some() {
+            Stream::tell_inexact(&schemas, &settings.partition_key);
+        }
+        let outbox = stream.as_ref().map(|stream| stream.outbox(&ledger)).transpose()?;
         let protocol = || Arc::new(Protocol::new(Arc::clone(&repository), settings.protocol.clone()));
         let service = Arc::new(Service {
             contract: contract(&settings),
@@ -277,16 +275,6 @@ fn release(
     })
 }
 
-fn outbox(
-    stream: &Stream,
-    (schemas, settings): (&[Arc<Schema>], &Settings),
-    ledger: &Arc<Ledger>,
-) -> anyhow::Result<Arc<Outbox>> {
-    Stream::tell_inexact(schemas, &settings.partition_key);
-    ledger.track_unpublished(stream.first_cursor())?;
-    stream.outbox(ledger)
-}
-
 fn repository(settings: &Settings, resident: Arc<Resident>) -> anyhow::Result<Arc<Repository>> {
     let options = repository::Options {
         models: settings.models.clone(),
@@ -300,6 +288,15 @@ fn repository(settings: &Settings, resident: Arc<Resident>) -> anyhow::Result<Ar
 fn announce(release: &Release) {
     let facts = &release.facts;
     ReleaseLoaded { model: &facts.model_name, version: &facts.model_version, role: &facts.model_role }.emit();
+}
+
+fn scorer_options(settings: &Settings) -> scorer::Options {
+    let of_stream = settings.kafka.as_ref().map_or(settings.model_deadline, |kafka| kafka.model_deadline);
+    scorer::Options {
+        model_deadline: settings.model_deadline.to_std(),
+        stream_model_deadline: of_stream.to_std(),
+        partition_key: settings.partition_key.clone(),
+    }
 }
 
 fn contract(settings: &Settings) -> Contract {

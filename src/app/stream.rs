@@ -121,16 +121,12 @@ impl Stream {
         Ok(running)
     }
 
-    /// Returns the cursor after which decisions of the REST door belong to the stream.
-    pub(super) fn first_cursor(&self) -> u64 {
-        self.file.first()
-    }
-
-    /// Makes the outbox.
+    /// Makes the outbox, and has the ledger keep account of what belongs into it. Before the store is started.
     ///
     /// # Errors
-    /// A configuration that the client library refuses.
+    /// An index of the ledger that cannot be read, a configuration that the client library refuses.
     pub(super) fn outbox(&self, ledger: &Arc<Ledger>) -> anyhow::Result<Arc<Outbox>> {
+        ledger.track_unpublished(self.file.first())?;
         let options = outbox::Options {
             topic: self.options.topics.transactions.clone(),
             key: self.key.clone(),

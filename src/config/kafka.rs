@@ -23,6 +23,7 @@ pub(super) fn read(reader: &mut Reader) -> Option<Options> {
         partitions: Some(bounded(reader, "kafka.partitions", 0, 10_000)).filter(|partitions| *partitions > 0),
         partitioner: reader.get("kafka.partitioner"),
         unknown_fields: reader.get("kafka.unknown_fields"),
+        model_deadline: positive(reader, "kafka.model_deadline"),
         batch: batch(reader),
         timeouts: timeouts(reader),
         start: reader.get("kafka.start"),

@@ -89,6 +89,8 @@ pub enum Answer {
 pub struct Options {
     /// How long the model may take of a request's deadline.
     pub model_deadline: Duration,
+    /// How long it may take for a run of rows of the stream, where nobody waits for one of them alone.
+    pub stream_model_deadline: Duration,
     /// The fields whose first present one names the entity that stand-in totals run over.
     pub partition_key: Vec<TextField>,
 }

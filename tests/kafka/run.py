@@ -17,7 +17,7 @@ import sys
 import time
 import traceback
 
-from suite import away, network, refusals, restored  # noqa: F401 - they enter their scenarios
+from suite import acknowledged, away, network, refusals, restored  # noqa: F401 - they enter their scenarios
 from suite.kafka import ROOT, Admin, Cluster, Failure, Feed, Reader, Unavailable, jars, say
 from suite.scenarios import SCENARIOS
 from suite.stage import Stage, Wrong

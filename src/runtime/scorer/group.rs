@@ -109,7 +109,7 @@ impl Scorer {
             Err(answer) => return Some(answer),
         };
         if let Some(record) = decided {
-            return Some(Streamed::New(self.take_over(claimed, *record, origin)));
+            return Some(Streamed::New(self.take_over(claimed, *record, origin, late)));
         }
         let started = Moment::now();
         let (features, event, deferred) = if late {
@@ -174,8 +174,11 @@ impl Scorer {
         Held::confirmed(record, is_known)
     }
 
-    /// Takes over the decision of another instance's REST door, and its event.
-    fn take_over(&self, claimed: Claimed, record: Record, origin: Origin) -> Held {
+    /// Takes over a decision that stands, and its event unless it came beyond the allowed lateness.
+    fn take_over(&self, claimed: Claimed, record: Record, origin: Origin, late: bool) -> Held {
+        if late {
+            return claimed.decided(Record { origin, ..record }, Vec::new(), false);
+        }
         let deferred = self.inner.parts.gate.is_replaying();
         if !deferred {
             self.inner.parts.entities.absorb(&record.transaction);
@@ -224,7 +227,7 @@ impl Scorer {
             if asked.len() == RUNS_AHEAD {
                 scores.extend(asked.pop_front().map(crate::runtime::inference::Asked::wait).into_iter().flatten());
             }
-            let deadline = Moment::now().after(self.inner.options.model_deadline);
+            let deadline = Moment::now().after(self.inner.options.stream_model_deadline);
             let next = Vec::with_capacity(if rows.peek().is_some() { run_cells } else { 0 });
             asked.push_back(model.inference.ask_now(std::mem::replace(&mut cells, next), deadline));
         }
@@ -239,7 +242,7 @@ impl Scorer {
         self.count_standin(&request.transaction, (decided.source, decided.outcome), release, request.received_at);
         pending.evaluation.latency.rules = Moment::now().micros_since(started);
         // Nobody waits for this record alone: explaining it has the model's time, whenever it is its turn.
-        let deadline = Moment::now().after(self.inner.options.model_deadline);
+        let deadline = Moment::now().after(self.inner.options.stream_model_deadline);
         let outcome = weighed.decided.outcome;
         let explained = match &release.model {
             Some(model) => self.due(model, &pending.request, &pending.evaluation, (outcome, deadline)),
@@ -258,7 +261,7 @@ impl Scorer {
             cells.extend(occluded_rows(&pending.evaluation.row, &model.baseline, &due.inputs));
         }
         let started = Moment::now();
-        let deadline = started.after(self.inner.options.model_deadline);
+        let deadline = started.after(self.inner.options.stream_model_deadline);
         let rows = cells.len() / width.max(1);
         let scores = match &release.model {
             Some(model) if rows > 0 => self.ask_runs(model, cells.chunks_exact(width), width),

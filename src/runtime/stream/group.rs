@@ -16,7 +16,8 @@ pub struct StreamRequest {
     pub request: Request,
     /// Beyond the allowed lateness: decided as of its own time, and no state changes.
     pub late: bool,
-    /// A decision of another instance's REST door whose signature was checked: taken as it is.
+    /// A decision that stands: of another instance's REST door whose signature was checked, or made here of the same record
+    /// before its partition went and came back. Taken as it is.
     pub decided: Option<Box<Record>>,
     /// Where its record lies; a request that came by REST has none.
     pub origin: Origin,

@@ -27,7 +27,7 @@ def network(suite, seed):
     """Latency of 200 ms, connections reset in mid-flight, half-open for longer than a transaction may take."""
     with proxied(suite, "network") as (cluster, proxy), suite.stage("network", seed, cluster=cluster) as stage:
         service = stage.start()
-        load = stage.load(stage.traffic(customers=20, mix=TANGLED), rate=suite.rate // 2)
+        load = stage.load(stage.traffic(customers=suite.size(20, 400), mix=TANGLED), rate=suite.rate // 2)
         door = stage.door(service)
         resets = 0
         for _ in range(suite.size(1, 6)):

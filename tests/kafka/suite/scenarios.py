@@ -246,7 +246,7 @@ def frozen(suite, seed):
     """An instance stopped past its session (SIGSTOP) wakes up (CONT) with a batch in hand: alone, and beside another."""
     with suite.stage("frozen", seed, partitions=4) as stage:
         first = stage.start("a")
-        load = stage.load(stage.traffic(count=9000, customers=20, mix=TANGLED))
+        load = stage.load(stage.traffic(count=9000, customers=suite.size(20, 400), mix=TANGLED))
         freezes = 0
         # Alone it gets the same records back, and decides them a second time.
         for _ in range(suite.size(1, 5)):

@@ -185,7 +185,8 @@ class Stage:
     # ---- Traffic
 
     def traffic(self, **options):
-        options = {"prefix": self.prefix, **options}
+        # In the long form more customers share what comes: the oracle looks at all events of one again and again.
+        options = {"prefix": self.prefix, "customers": self.suite.size(60, 2000), **options}
         return Traffic(self.seed, self.topics, self.partitions, **options)
 
     def load(self, traffic, rate=None, **options):

@@ -7,6 +7,7 @@ A finding is a kind and an example. Kinds: lost, doubled, extra, misplaced, out_
 hanging, feature, leaked, rest. None of them may be there.
 """
 
+import bisect
 import collections
 import dataclasses
 import json
@@ -302,10 +303,11 @@ def _check_changelog(findings, evidence, expected):
 
 def _check_positions(findings, evidence, partition, log, found):
     """The watermark is that of the prefix, entries are those of the interval, and the committed offset is the last end."""
+    offsets = [record.record.offset for record in log]
     for one in found:
-        inside = [record for record in log if one.before[0] <= record.record.offset < one.after[0]]
-        before = [record.watermark for record in log if record.record.offset < one.after[0]]
-        wanted = before[-1] if before and before[-1] is not None else -(1 << 63)
+        begin, end = bisect.bisect_left(offsets, one.before[0]), bisect.bisect_left(offsets, one.after[0])
+        inside, last = log[begin:end], log[end - 1].watermark if end else None
+        wanted = -(1 << 63) if last is None else last
         if one.after[2] != wanted:
             findings.add("position", f"state/{partition}@{one.record.offset}: watermark {one.after[2]}, the prefix has {wanted}")
         fates = collections.Counter(record.fate for record in inside)
@@ -327,7 +329,8 @@ def _check_runs(findings, evidence, partition, log, found):
     offsets = {one.id: one.record.offset for one in log if one.fate in ("new", "late")}
 
     def border(offset):
-        return next((number for number, end in enumerate(ends) if offset < end), None)
+        number = bisect.bisect_right(ends, offset)
+        return number if number < len(ends) else None
 
     for topic in ("scores", "alerts", "features", "late"):
         run, last = None, None

@@ -11,6 +11,7 @@ use tower::ServiceExt;
 
 use super::support::{GOOD, Setup, get, post, ready, send, service};
 use crate::domain::Timestamp;
+use crate::edge::http::service::{FailedPartition, LaneView, OutboxView, StreamView};
 use crate::edge::http::{Access, Keys, Limits, Phase, frame, router};
 use crate::runtime::store::id_key;
 
@@ -150,6 +151,48 @@ async fn operators_are_answered() {
     assert_eq!((unready.status.as_u16(), &unready.json()["reason"]), (503, &json!("the model did not load")));
     assert_eq!(get(&router, "/startupz").await.status, 200);
     assert_eq!(post(&router, "/v1/decisions", GOOD.replace("t-1", "t-2")).await.status, 200);
+}
+
+#[tokio::test]
+async fn health_shows_the_stream_when_there_is_one() {
+    let (service, router) = ready();
+    let health = get(&router, "/v1/health").await.json();
+    assert!(health.get("stream").is_none(), "{health}");
+    let lane = |name: &str, is_ready| LaneView {
+        lane: name.into(),
+        state: if is_ready { "running" } else { "halted" },
+        reason: if is_ready { String::new() } else { "30 of the last 40 records could not be taken".into() },
+        is_ready,
+        live: vec![0, 2],
+        restoring: vec![1],
+        failed: vec![FailedPartition { partition: 3, reason: "gone".into() }],
+        lag_records: 12,
+        quiet_seconds: 0.5,
+    };
+    let show = move || StreamView {
+        group: "fraudd".into(),
+        instance: "fraudd-0".into(),
+        lanes: vec![lane("0", true), lane("rekey", false)],
+        watermark_lag_seconds: None,
+        outbox: OutboxView { waiting: 3, age_seconds: 1.5 },
+    };
+    assert!(service.stream.set(Box::new(show)).is_ok());
+    let health = get(&router, "/v1/health").await.json();
+    let reasons = health["degraded_reasons"].as_array().expect("a list");
+    assert!(reasons.contains(&"stream_not_read".into()), "{health}");
+    let halted = json!({
+        "lane": "rekey", "state": "halted", "reason": "30 of the last 40 records could not be taken",
+        "is_ready": false, "live": [0, 2], "restoring": [1], "failed": [{"partition": 3, "reason": "gone"}],
+        "lag_records": 12, "quiet_seconds": 0.5,
+    });
+    assert_eq!(health["stream"]["lanes"][1], halted);
+    assert_eq!(health["stream"]["outbox"], json!({"waiting": 3, "age_seconds": 1.5}));
+    let document = get(&router, "/openapi.json").await.json();
+    let described = document["components"]["schemas"]["Stream"]["properties"].as_object().expect("described");
+    let shown = health["stream"].as_object().expect("an object");
+    assert!(shown.keys().all(|key| described.contains_key(key)), "every field is described");
+    let described = described["lanes"]["items"]["properties"].as_object().expect("described");
+    assert!(described.keys().eq(halted.as_object().expect("an object").keys()), "each field of a lane, and no other");
 }
 
 #[tokio::test]

@@ -97,7 +97,14 @@ fn scorer(clock: Clock, gate: Arc<Gate>) -> Scorer {
         ownership: None,
     };
     let partition_key = vec![TextField::CustomerId];
-    Scorer::new(parts, scorer::Options { model_deadline: std::time::Duration::from_millis(10), partition_key })
+    Scorer::new(
+        parts,
+        scorer::Options {
+            model_deadline: std::time::Duration::from_millis(10),
+            stream_model_deadline: std::time::Duration::from_millis(100),
+            partition_key,
+        },
+    )
 }
 
 /// One answer.

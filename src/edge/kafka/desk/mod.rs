@@ -25,10 +25,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::{Label, Timestamp};
+use crate::domain::{Label, Timestamp, Transaction};
 use crate::edge::kafka::lane::{Assigned, Fault, Fetched, NextOffset, Output, Restored, Work};
 use crate::runtime::clock::{Clock, Moment};
-use crate::runtime::decisions::Origin;
+use crate::runtime::decisions::{Held, Origin, Record};
 use crate::runtime::scorer::{Effort, Request, Scorer};
 use crate::runtime::stream::{
     Lateness, Ownership, Prefix, Standing, StateSink, StreamGroup, StreamRequest, Streamed, TimeBounds,
@@ -105,6 +105,9 @@ pub struct Desk {
     deadline: Duration,
     /// Where each partition that is ours stands; moved on by commits alone.
     prefixes: BTreeMap<i32, Prefix>,
+    /// Decisions of records that were shed, by partition and offset. Entities that live in no partition have seen their
+    /// events: decided again, an event out of order would see what came after it. So they stand, if they come back.
+    shed: BTreeMap<i32, BTreeMap<i64, Arc<Record>>>,
 }
 
 /// A decided batch: what each partition's records left.
@@ -123,12 +126,24 @@ impl Desk {
         let intake = Intake::new(intake, Arc::clone(&parts.ownership));
         let spans = Spans::new(scribe.group.clone(), scribe.inputs[0].clone());
         let (scribe, rate) = (Scribe::new(scribe), Rate::new(rate));
-        Self { parts, intake, scribe, spans, rate, restorer, bounds, deadline, prefixes: BTreeMap::new() }
+        Self {
+            parts,
+            intake,
+            scribe,
+            spans,
+            rate,
+            restorer,
+            bounds,
+            deadline,
+            prefixes: BTreeMap::new(),
+            shed: BTreeMap::new(),
+        }
     }
 
     /// Makes a request of a transaction.
     fn request(&self, record: &Fetched, arrival: Arrival, note: &Note) -> StreamRequest {
         let Arrival { transaction, decided, .. } = arrival;
+        let decided = decided.or_else(|| self.decided_before(record, &transaction));
         let started = Moment::now();
         let request = Request {
             transaction,
@@ -141,6 +156,13 @@ impl Desk {
         };
         let origin = Origin::Stream { partition: number(record.partition), offset: record.offset };
         StreamRequest { request, late: note.is_late, decided, origin }
+    }
+
+    /// Returns the decision of a record that was shed and has come back.
+    fn decided_before(&self, record: &Fetched, transaction: &Transaction) -> Option<Box<Record>> {
+        let before = self.shed.get(&record.partition)?.get(&record.offset)?;
+        let is_same = before.payload_hash == transaction.payload_hash() && before.transaction.id() == transaction.id();
+        is_same.then(|| Box::new(Record::clone(before)))
     }
 
     /// Decides one record by itself: after a panic over its group, or while the REST door holds its id,
@@ -269,7 +291,13 @@ impl Work for Desk {
 
     fn shed(&mut self, batch: &mut Batch, partitions: &[i32]) {
         for partition in partitions {
-            batch.parts.remove(partition);
+            let Some(part) = batch.parts.remove(partition) else { continue };
+            let decided = self.shed.entry(*partition).or_default();
+            for record in part.held.iter().map(Held::record) {
+                if let Origin::Stream { offset, .. } = record.origin {
+                    decided.insert(offset, Arc::clone(record));
+                }
+            }
         }
     }
 
@@ -289,6 +317,9 @@ impl Work for Desk {
         let mut group = StreamGroup::default();
         for (partition, part) in batch.parts {
             self.prefixes.insert(partition, part.after);
+            if let Some(shed) = self.shed.get_mut(&partition) {
+                *shed = shed.split_off(&part.after.position().transactions);
+            }
             self.parts.locals.put(number(partition), part.after.position());
             part.tell();
             self.spans.tell((partition, &part.traced), &self.parts.clock);

@@ -277,6 +277,43 @@ fn a_batch_that_lost_its_partition_gives_its_ids_back() {
     assert_eq!(sinks(&rig.take([of(&transaction(number))])), [Sink::Scores, Sink::Features]);
 }
 
+#[test]
+fn what_was_decided_before_a_partition_went_stands_when_it_comes_back() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut rig = rig(directory.path());
+    let numbers: Vec<i64> = (0..40).map(|nth| mine(&rig.instance, nth)).collect();
+    rig.take(numbers[..10].iter().map(|number| of(&transaction(*number))));
+    let committed = rig.position();
+    // Out of order: what comes later in the log is earlier in event time, and is of the same card.
+    let records = || numbers[10..].iter().rev().map(|number| of(&transaction(*number)));
+    let vectors = |outputs: &[Output]| -> Vec<serde_json::Value> {
+        outputs
+            .iter()
+            .filter(|output| output.sink == Sink::Features)
+            .map(|output| json(output)["features"].clone())
+            .collect()
+    };
+    let mut batch = rig.decide(records());
+    let mut first = Vec::new();
+    rig.desk
+        .emit(&batch, &mut |output| {
+            first.push(output.clone());
+            Ok(())
+        })
+        .expect("taken");
+    rig.desk.shed(&mut batch, &[0]);
+    rig.desk.revoked(&[0], false);
+    let place = Committed { offset: committed.transactions, metadata: committed.metadata(), token: None };
+    rig.next = restored(&mut rig.desk, Some(place)).expect("from the changelog");
+    // It comes back in other batches than before.
+    let mut records: Vec<Fetched> = records().collect();
+    let rest = records.split_off(12);
+    let mut again = rig.take(records);
+    again.extend(rig.take(rest));
+    assert_eq!(vectors(&again).len(), 30);
+    assert_eq!(vectors(&again), vectors(&first));
+}
+
 #[tokio::test]
 async fn what_rest_decided_is_confirmed_with_its_own_answer() {
     let directory = tempfile::tempdir().expect("a directory");

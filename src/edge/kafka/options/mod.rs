@@ -46,6 +46,8 @@ pub struct Options {
     pub partitioner: Partitioner,
     /// What to do with unknown fields of the input.
     pub unknown_fields: UnknownFields,
+    /// How long the model may take for a run of rows.
+    pub model_deadline: Span,
     /// How records become transactions of Kafka.
     pub batch: Batch,
     /// Deadlines towards the broker.

@@ -26,6 +26,7 @@ pub(crate) fn options() -> Options {
         partitions: None,
         partitioner: Partitioner::Murmur2,
         unknown_fields: UnknownFields::Ignore,
+        model_deadline: Span::from_micros(100_000),
         batch: Batch {
             len_max: NonZeroUsize::new(512).expect("above 0"),
             bytes_max: 4 << 20,

@@ -106,7 +106,14 @@ fn scorer(
         ownership,
     };
     let partition_key = vec![TextField::CustomerId];
-    Scorer::new(parts, scorer::Options { model_deadline: Duration::from_secs(20), partition_key })
+    Scorer::new(
+        parts,
+        scorer::Options {
+            model_deadline: Duration::from_secs(20),
+            stream_model_deadline: Duration::from_secs(20),
+            partition_key,
+        },
+    )
 }
 
 /// A transaction of customer `number % 7` at merchant `number % 5`.
