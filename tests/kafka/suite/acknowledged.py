@@ -24,7 +24,7 @@ def acknowledged(suite, seed):
                 if answer["degraded_reasons"] and "not_recorded" in answer["degraded_reasons"]:
                     raise Failure(f"answer {number} says not_recorded, with the broker there; {service.end_of_log()}")
                 found, _ = reader.read([stage.topics["transactions"]], isolation="read_uncommitted")
-                if all(json.loads(record["value"])["transaction_id"] != body["transaction_id"] for record in found):
+                if all(json.loads(record.value)["transaction_id"] != body["transaction_id"] for record in found):
                     raise Failure(f"answer {number} came before its record was in the topic")
         with back(stage.cluster):
             stage.cluster.node("kill")
