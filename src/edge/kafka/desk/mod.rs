@@ -274,10 +274,15 @@ impl Work for Desk {
                 Turn::Transaction(note) => {
                     let streamed = match decided.as_mut().and_then(Iterator::next) {
                         Some(Streamed::Busy) | None => self.decide_alone(&record, &note),
-                        Some(Streamed::Confirmed(_)) if !confirmed.insert(note.id_hash) => Ok(Streamed::Duplicate),
                         Some(streamed) => Ok(streamed),
                     };
-                    streamed.map_or_else(Verdict::Refused, |streamed| Verdict::Decided(note, streamed))
+                    match streamed {
+                        Err(refusal) => Verdict::Refused(refusal),
+                        Ok(Streamed::Confirmed(_)) if !confirmed.insert(note.id_hash) => {
+                            Verdict::Decided(note, Streamed::Duplicate)
+                        }
+                        Ok(streamed) => Verdict::Decided(note, streamed),
+                    }
                 }
             };
             let is_dead = part.take(&record, verdict, (&self.scribe, &release));
