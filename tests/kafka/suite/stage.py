@@ -72,13 +72,16 @@ class Door(threading.Thread):
         super().__init__(daemon=True)
         self.line, self.traffic, self.rate, self.answers = Rest(service), traffic, rate, answers
         self.over, self.fault, self.broken, self.slowest = threading.Event(), None, 0, 0.0
+        # Held while a question is open: whoever takes it knows that every question has its answer, and that none is asked.
+        self.turn = threading.Lock()
 
     def run(self):
         try:
             while not self.over.is_set():
                 self.traffic.number += 1
                 customer = self.traffic.random.randrange(self.traffic.customers)
-                self._ask(self.traffic.body(customer, micros_now()))
+                with self.turn:
+                    self._ask(self.traffic.body(customer, micros_now()))
                 self.over.wait(1 / self.rate)
         except Exception as fault:  # noqa: BLE001 - it is raised again by stop()
             self.fault = fault
