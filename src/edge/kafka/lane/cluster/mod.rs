@@ -4,11 +4,14 @@
 //!   with the same one of `labels`, at explicit offsets. What is not started is not fetched.
 //! - Before the offsets are sent, deliveries are awaited with `rd_kafka_flush`, a condition variable. The wrapper's own
 //!   flush polls for 100 ms and would be the latency of every commit.
+//! - What is queued of a partition never fills more than one request: the client asks without sleeping for the answer to
+//!   the first one while it has records for a second.
 //! - The generation is that of the last event handed out, taken down inside the group's callback.
 
 mod classify;
 mod contexts;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
@@ -28,6 +31,7 @@ use self::contexts::{Deliveries, Ear, News, at_offsets};
 use super::broker::{Broker, Event, Lag};
 use super::fault::{Class, Fault};
 use super::record::{Assigned, Committed, Fetched, Headers, NextOffset, Output, Place, Sink, Source, Start};
+use crate::edge::kafka::client;
 use crate::edge::kafka::headers::{self, NamedValue};
 use crate::runtime::clock::Moment;
 use crate::tasks;
@@ -35,6 +39,10 @@ use crate::telemetry::stream_lane::ClientStuck;
 
 /// How long the broker may take to tell where partitions stand, before the lane serves its events again.
 const LOOK_UP_WAIT: Duration = Duration::from_secs(2);
+/// How long to wait until the broker has taken a request that is full.
+const REQUEST_WAIT: Duration = Duration::from_secs(1);
+/// What a record takes in a request beside its texts, at most.
+const RECORD_LEN_MIN: usize = 64;
 /// How long a client may take to close before it is left to itself.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
@@ -78,6 +86,8 @@ pub struct Cluster {
     /// Whether the producer is new and still settles what its predecessor left.
     is_settling: bool,
     generation: Option<ConsumerGroupMetadata>,
+    /// Bytes queued since deliveries were last awaited.
+    queued: BTreeMap<(Sink, i32), usize>,
     origin: Moment,
 }
 
@@ -94,6 +104,7 @@ impl Cluster {
             producer: None,
             is_settling: false,
             generation: None,
+            queued: BTreeMap::new(),
             origin: Moment::now(),
         }
     }
@@ -181,6 +192,13 @@ impl Cluster {
     }
 }
 
+/// Returns about how many bytes a record takes in a request, and never less.
+fn weight(output: &Output) -> usize {
+    let text = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+    let headers: usize = output.headers.iter().map(|(name, value)| name.len() + text(value) + 10).sum();
+    RECORD_LEN_MIN + text(&output.key) + text(&output.payload) + headers
+}
+
 impl Broker for Cluster {
     fn now(&self) -> Duration {
         self.origin.elapsed()
@@ -262,12 +280,18 @@ impl Broker for Cluster {
     }
 
     fn begin(&mut self) -> Result<(), Fault> {
+        self.queued.clear();
         let producer = self.producer("begin")?;
         producer.client().context().take();
         producer.begin_transaction().map_err(|error| classify::of_producer("begin", &error))
     }
 
     fn produce(&mut self, output: &Output) -> Result<(), Fault> {
+        let (place, len) = ((output.sink, output.partition), weight(output));
+        if self.queued.get(&place).is_some_and(|queued| queued + len > client::REQUEST_LEN_MAX) {
+            self.flush(REQUEST_WAIT)?;
+        }
+        *self.queued.entry(place).or_default() += len;
         let producer = self.producer("produce")?;
         let mut record: BaseRecord<'_, [u8], [u8]> =
             BaseRecord::to(self.topics.sink(output.sink)).partition(output.partition);
@@ -294,7 +318,10 @@ impl Broker for Cluster {
             return Err(fault);
         }
         match code {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {
+                self.queued.clear();
+                Ok(())
+            }
             code => Err(classify::of_producer("flush", &KafkaError::Flush(code.into()))),
         }
     }
