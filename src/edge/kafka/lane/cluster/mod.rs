@@ -369,7 +369,7 @@ impl Broker for Cluster {
             let result = self.producer("rebuild")?.init_transactions(SETTLE_AGAIN.min(wait)).map_err(fault);
             // Only a retriable error leaves something to go on with.
             self.is_settling = result.as_ref().is_err_and(|fault| fault.class == Class::Retriable);
-            let has_waited = self.now() - started >= SETTLE_AGAIN / 2;
+            let has_waited = self.now().saturating_sub(started) >= SETTLE_AGAIN / 2;
             if !self.is_settling || !has_waited || self.now() >= until {
                 return result;
             }
