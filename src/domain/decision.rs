@@ -110,11 +110,17 @@ pub enum DegradedReason {
     NotOwner,
     /// Most places for requests were taken: the rules answered alone, so that there is room for more.
     Overload,
+    /// The breaker of the model was open, or the call was not among those it lets through.
+    BreakerOpen,
+    /// Rules answer alone by decision of the supervisor or of a person.
+    SafeMode,
+    /// A feature whose source is broken took its declared default.
+    FeatureMasked,
 }
 
 impl DegradedReason {
     /// Every reason, for metrics.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::ModelUnavailable,
         Self::ModelError,
         Self::ModelTimeout,
@@ -130,6 +136,9 @@ impl DegradedReason {
         Self::Restoring,
         Self::NotOwner,
         Self::Overload,
+        Self::BreakerOpen,
+        Self::SafeMode,
+        Self::FeatureMasked,
     ];
 
     /// Returns the name used in JSON and metrics.
@@ -151,6 +160,9 @@ impl DegradedReason {
             Self::Restoring => "restoring",
             Self::NotOwner => "not_owner",
             Self::Overload => "overload",
+            Self::BreakerOpen => "breaker_open",
+            Self::SafeMode => "safe_mode",
+            Self::FeatureMasked => "feature_masked",
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::edge::kafka::desk::{
 use crate::edge::kafka::lane::cluster::{Cluster, Topics};
 use crate::edge::kafka::lane::{self, Options as LaneOptions, Sink, State, Status};
 use crate::edge::kafka::options::{Options, Topics as Names};
+use crate::edge::kafka::topics::{CHANGELOG_LEN_MAX, INPUT_LEN_MAX};
 use crate::edge::wire::{Contract, Mapping};
 use crate::runtime::clock::Clock;
 use crate::runtime::scorer::Scorer;
@@ -236,7 +237,7 @@ fn desk_options(
         intake: IntakeOptions {
             contract: Contract { unknown_fields: options.unknown_fields, ..contract.clone() },
             mapping,
-            payload_len_max: settings.limits.batch_body_len_max,
+            payload_len_max: settings.limits.batch_body_len_max.min(INPUT_LEN_MAX),
             key: stream.key.clone(),
         },
         scribe: ScribeOptions {
@@ -263,5 +264,6 @@ fn desk_options(
             ahead_max: options.ahead_max,
         },
         deadline: DEADLINE,
+        changelog_len_max: CHANGELOG_LEN_MAX,
     }
 }

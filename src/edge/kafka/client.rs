@@ -12,6 +12,9 @@ use crate::runtime::stream::Partitioner;
 /// How long a request may wait for its answer.
 const SOCKET_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(15);
 
+/// Bytes of records in one request of a producer: brokers with their default bound of a megabyte take it uncompressed.
+pub const REQUEST_LEN_MAX: usize = 1_000_000;
+
 /// Configures the consumer of a lane: a static member of the group that reads committed records only.
 #[must_use]
 pub fn consumer(options: &Options, lane: usize) -> ClientConfig {
@@ -46,7 +49,12 @@ pub fn producer(options: &Options, lane: usize) -> ClientConfig {
         // librdkafka insists: a request may not outlive the transaction it is of.
         .set("socket.timeout.ms", millis(options.timeouts.transaction.min(SOCKET_TIMEOUT)))
         // Must end before its transaction does.
-        .set("message.timeout.ms", millis(options.timeouts.message));
+        .set("message.timeout.ms", millis(options.timeouts.message))
+        // A batch is queued within this time, and its flush sends it at once: the records of a partition go in one
+        // request. A second one would have to wait for the answer to the first, and the client would not sleep meanwhile.
+        .set("linger.ms", "20")
+        // Records that were taken are counted by the client itself: no other thread has to wake for them.
+        .set("delivery.report.only.error", "true");
     finish(config, options)
 }
 
@@ -188,7 +196,7 @@ fn sender(options: &Options, name: &str) -> ClientConfig {
         // The batch exists already when it is sent.
         .set("linger.ms", "0")
         .set("compression.type", "lz4")
-        .set("batch.size", "1000000")
+        .set("batch.size", REQUEST_LEN_MAX.to_string())
         // A changelog record of a whole batch, and a dead letter, are larger than one record.
         .set("message.max.bytes", super::topics::MESSAGE_LEN_MAX.to_string())
         // Bounds of what waits: 200,000 records, 256 MiB.

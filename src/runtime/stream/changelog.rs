@@ -58,6 +58,12 @@ impl BlobWriter {
         Self { bytes, before, count: 0 }
     }
 
+    /// Returns the position it begins at.
+    #[must_use]
+    pub const fn before(&self) -> Position {
+        self.before
+    }
+
     /// Appends a transaction as the event log has it.
     pub fn event(&mut self, payload: &[u8]) {
         self.entry(EVENT, payload);

@@ -75,6 +75,8 @@ pub struct Options {
     pub bounds: TimeBounds,
     /// How long a batch may wait for the other door, and the model for a batch.
     pub deadline: Duration,
+    /// The length at which a record of the changelog is ended and another one begun, in bytes.
+    pub changelog_len_max: usize,
 }
 
 /// The parts a desk works with.
@@ -103,6 +105,7 @@ pub struct Desk {
     restorer: Restorer,
     bounds: TimeBounds,
     deadline: Duration,
+    changelog_len_max: usize,
     /// Where each partition that is ours stands; moved on by commits alone.
     prefixes: BTreeMap<i32, Prefix>,
     /// Decisions of records that were shed, by partition and offset. Entities that live in no partition have seen their
@@ -120,7 +123,7 @@ impl Desk {
     /// Builds a desk; `changelog` reads the changelog's topic.
     #[must_use]
     pub fn new(parts: Parts, options: Options, changelog: Changelog) -> Self {
-        let Options { intake, scribe, rate, restore, bounds, deadline } = options;
+        let Options { intake, scribe, rate, restore, bounds, deadline, changelog_len_max } = options;
         let restorer =
             Restorer::new(restore, (parts.sink.clone(), parts.locals.clone()), (changelog, parts.clock.clone()));
         let intake = Intake::new(intake, Arc::clone(&parts.ownership));
@@ -135,6 +138,7 @@ impl Desk {
             restorer,
             bounds,
             deadline,
+            changelog_len_max,
             prefixes: BTreeMap::new(),
             shed: BTreeMap::new(),
         }
@@ -265,7 +269,8 @@ impl Work for Desk {
         let mut confirmed = BTreeSet::new();
         for (record, turn) in turns {
             let Some(prefix) = self.prefixes.get(&record.partition) else { continue };
-            let part = batch.parts.entry(record.partition).or_insert_with(|| Part::new(record.partition, *prefix));
+            let begin = || Part::new(record.partition, *prefix, self.changelog_len_max);
+            let part = batch.parts.entry(record.partition).or_insert_with(begin);
             let verdict = match turn {
                 Turn::Labels(labels) => {
                     Verdict::Labels(labels.iter().map(|label| self.parts.scorer.take_label(label)).collect())

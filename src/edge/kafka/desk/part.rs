@@ -10,7 +10,9 @@ use crate::edge::kafka::lane::{Fetched, NextOffset, Output, Sink, Source};
 use crate::runtime::decisions::Held;
 use crate::runtime::slot::Release;
 use crate::runtime::stream::position::Step;
-use crate::runtime::stream::{Advance, BlobWriter, Disposition, HeldLabel, Prefix, StreamGroup, Streamed, Topic};
+use crate::runtime::stream::{
+    Advance, BlobWriter, Disposition, HeldLabel, Position, Prefix, StreamGroup, Streamed, Topic,
+};
 use crate::telemetry::events::{DeadLettered, StreamCounts};
 use crate::telemetry::otlp;
 
@@ -39,12 +41,15 @@ pub(super) struct Part {
     refusals: Vec<Refusal>,
     /// Those of which a span is wanted.
     pub(super) traced: Vec<Traced>,
-    /// The changelog's record while it is written.
+    /// The changelog's record while it is written, and those that are full, each with the position behind it.
     blob: Option<BlobWriter>,
+    full: Vec<(BlobWriter, Position)>,
+    blob_len_max: usize,
 }
 
 impl Part {
-    pub(super) fn new(partition: i32, prefix: Prefix) -> Self {
+    /// Begins a part; a changelog record of `blob_len_max` bytes is ended and the next one begun.
+    pub(super) fn new(partition: i32, prefix: Prefix, blob_len_max: usize) -> Self {
         Self {
             partition,
             before: prefix,
@@ -56,6 +61,8 @@ impl Part {
             refusals: Vec::new(),
             traced: Vec::new(),
             blob: Some(BlobWriter::new(prefix.position())),
+            full: Vec::new(),
+            blob_len_max,
         }
     }
 
@@ -95,7 +102,18 @@ impl Part {
         // An offset that was passed before cannot come: the lane starts a partition where its position is.
         let is_new = self.after.advance(&step);
         debug_assert!(is_new, "KA-2: offset {} of partition {} came twice", record.offset, self.partition);
+        self.turn_over();
         is_dead
+    }
+
+    /// Ends a changelog record that is full. All of a part go into the same transaction, and each begins where the one
+    /// before it ended, so that whoever restores reads them like those of several transactions.
+    fn turn_over(&mut self) {
+        let at = self.after.position();
+        if let Some(full) = self.blob.take_if(|blob| blob.len() >= self.blob_len_max) {
+            self.full.push((full, at));
+            self.blob = Some(BlobWriter::new(at));
+        }
     }
 
     fn take_decided(
@@ -145,18 +163,20 @@ impl Part {
         }
     }
 
-    /// Ends the part: its changelog record is written.
+    /// Ends the part: its changelog is written.
     pub(super) fn seal(&mut self, wall: Timestamp) {
-        let Some(blob) = self.blob.take() else { return };
-        let before = self.before.position();
-        self.outputs.push(Output {
-            sink: Sink::State,
-            partition: self.partition,
-            key: Some(Bytes::copy_from_slice(&before.transactions.to_be_bytes())),
-            payload: Some(Bytes::from(blob.finish(self.after.position(), wall.micros() / 1_000))),
-            headers: Vec::new(),
-            timestamp_ms: None,
-        });
+        let end = self.after.position();
+        let last = self.blob.take().filter(|blob| self.full.is_empty() || blob.before() != end);
+        for (blob, after) in self.full.drain(..).chain(last.map(|blob| (blob, end))) {
+            self.outputs.push(Output {
+                sink: Sink::State,
+                partition: self.partition,
+                key: Some(Bytes::copy_from_slice(&blob.before().transactions.to_be_bytes())),
+                payload: Some(Bytes::from(blob.finish(after, wall.micros() / 1_000))),
+                headers: Vec::new(),
+                timestamp_ms: None,
+            });
+        }
     }
 
     /// Returns where both topics of the partition stand afterwards.

@@ -24,7 +24,11 @@ type Log = Arc<parking_lot::Mutex<Vec<Vec<u8>>>>;
 struct Kept {
     log: Log,
     at: usize,
+    calls: Calls,
 }
+
+/// How often a reader was asked to seek, and for a record.
+type Calls = Arc<parking_lot::Mutex<[usize; 2]>>;
 
 impl Reader for Kept {
     fn bounds(&mut self) -> Result<(i64, i64), String> {
@@ -33,11 +37,13 @@ impl Reader for Kept {
 
     fn seek(&mut self, offset: i64) -> Result<(), String> {
         self.at = usize::try_from(offset).expect("from 0");
+        self.calls.lock()[0] += 1;
         Ok(())
     }
 
     fn next(&mut self, _wait: Duration) -> Result<Option<Vec<u8>>, String> {
         self.at += 1;
+        self.calls.lock()[1] += 1;
         Ok(self.log.lock().get(self.at - 1).cloned())
     }
 }
@@ -66,6 +72,7 @@ fn options() -> Options {
         },
         bounds: TimeBounds::default(),
         deadline: Duration::from_millis(50),
+        changelog_len_max: 768 << 10,
     }
 }
 
@@ -86,6 +93,10 @@ fn assigned(committed: Option<Committed>) -> Assigned {
 }
 
 fn desk(instance: &Instance, log: &Log, options: Options) -> Desk {
+    counted(instance, (log, &Calls::default()), options)
+}
+
+fn counted(instance: &Instance, (log, calls): (&Log, &Calls), options: Options) -> Desk {
     let locals = Locals::new(instance.positions.clone(), 1, Arc::clone(&instance.ownership));
     let parts = Parts {
         scorer: instance.scorer.clone(),
@@ -95,8 +106,9 @@ fn desk(instance: &Instance, log: &Log, options: Options) -> Desk {
         lane: 0,
         clock: Clock::manual(Timestamp::from_seconds(T0)),
     };
-    let log = Arc::clone(log);
-    Desk::new(parts, options, Box::new(move |_| Ok(Box::new(Kept { log: Arc::clone(&log), at: 0 }))))
+    let (log, calls) = (Arc::clone(log), Arc::clone(calls));
+    let reader = move |_| Ok(Box::new(Kept { log: Arc::clone(&log), at: 0, calls: Arc::clone(&calls) }) as _);
+    Desk::new(parts, options, Box::new(reader))
 }
 
 /// Waits until the partition is restored, or says why it cannot be.
@@ -427,6 +439,61 @@ proptest! {
         prop_assert_eq!(restored(&mut third, Some(committed)), Ok([at.transactions, at.labels]));
         prop_assert_eq!(again.fingerprint(500), rig.instance.fingerprint(500));
     }
+}
+
+#[test]
+fn state_that_is_a_little_behind_costs_one_seek_and_a_few_records() {
+    let directories = [tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory")];
+    let mut rig = rig(directories[0].path());
+    let mut behind = None;
+    for nth in 0..60 {
+        let number = mine(&rig.instance, nth);
+        rig.take([of(&transaction(number))]);
+        behind = behind.or_else(|| (nth == 56).then(|| (rig.position(), rig.log.lock().clone())));
+    }
+    let committed = |at: Position| Some(Committed { offset: at.transactions, metadata: at.metadata(), token: None });
+    let (at, log) = behind.expect("taken down under way");
+    let anew = open(directories[1].path());
+    let mut first = desk(&anew, &Arc::new(parking_lot::Mutex::new(log)), options());
+    assert_eq!(restored(&mut first, committed(at)), Ok([57, 0]));
+    drop(first);
+    anew.running.close();
+    drop(anew);
+    let anew = open(directories[1].path());
+    let calls = Calls::default();
+    let mut second = counted(&anew, (&rig.log, &calls), options());
+    assert_eq!(restored(&mut second, committed(rig.position())), Ok([60, 0]));
+    assert_eq!(*calls.lock(), [1, 16]);
+    assert_eq!(anew.fingerprint(500), rig.instance.fingerprint(500));
+}
+
+#[test]
+fn a_changelog_record_that_is_full_is_followed_by_another_of_the_same_transaction() {
+    let directories = [tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory")];
+    let mut rig = rig(directories[0].path());
+    let options = || Options { changelog_len_max: 300, ..options() };
+    rig.desk = desk(&rig.instance, &rig.log, options());
+    rig.next = restored(&mut rig.desk, None).expect("a first run");
+    let records: Vec<_> = (0..20).map(|nth| of(&transaction(mine(&rig.instance, nth)))).collect();
+    rig.take(records);
+    let log = rig.log.lock().clone();
+    assert!(log.len() > 3, "{} records", log.len());
+    let longest = log.iter().map(Vec::len).max().unwrap_or_default();
+    assert!(longest < 300 + 400, "full, and one entry more: {longest}");
+    // A local store that holds the first of them only goes on in the middle of the transaction.
+    let at = rig.position();
+    let committed = || Some(Committed { offset: at.transactions, metadata: at.metadata(), token: None });
+    let anew = open(directories[1].path());
+    let cut = Arc::new(parking_lot::Mutex::new(log[..2].to_vec()));
+    let reason = restored(&mut desk(&anew, &cut, options()), committed()).expect_err("it is not whole");
+    assert!(reason.contains("ends at offset"), "{reason}");
+    anew.running.close();
+    drop(anew);
+    let anew = open(directories[1].path());
+    assert!(anew.positions[&0].transactions < at.transactions);
+    let mut second = desk(&anew, &rig.log, options());
+    assert_eq!(restored(&mut second, committed()), Ok([at.transactions, at.labels]));
+    assert_eq!(anew.fingerprint(500), rig.instance.fingerprint(500));
 }
 
 #[test]

@@ -232,8 +232,8 @@ impl<B: Broker, W: Work> Lane<B, W> {
     /// Polls until the batch is full, has waited its time, or something else happened.
     fn collect(&mut self) {
         let mut until = (!self.records.is_empty()).then(|| self.broker.now() + self.linger.wait());
+        let mut wait = if until.is_some() { Duration::ZERO } else { self.options.idle_wait };
         loop {
-            let wait = until.map_or(self.options.idle_wait, |until| until.saturating_sub(self.broker.now()));
             match self.broker.poll(wait) {
                 Event::Record(record) => {
                     self.take(record);
@@ -243,10 +243,16 @@ impl<B: Broker, W: Work> Lane<B, W> {
                     if until.is_none() && !self.records.is_empty() {
                         until = Some(self.broker.now() + self.linger.wait());
                     }
+                    // What lies ready is taken without a look at the clock.
+                    wait = if until.is_some() { Duration::ZERO } else { wait };
                 }
-                Event::Idle if until.is_none() => return,
-                Event::Idle if until.is_some_and(|until| self.broker.now() >= until) => return self.decide(),
-                Event::Idle => {}
+                Event::Idle => {
+                    let Some(until) = until else { return };
+                    wait = until.saturating_sub(self.broker.now());
+                    if wait.is_zero() {
+                        return self.decide();
+                    }
+                }
                 event @ (Event::Assigned(_) | Event::Revoked { .. } | Event::Fault(_)) => {
                     self.notice(event);
                     if self.stage != Stage::Gather || self.records.is_empty() {

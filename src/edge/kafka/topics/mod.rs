@@ -16,8 +16,13 @@ pub use judge::{Finding, Found, judge};
 use super::options::Options;
 use crate::domain::Span;
 
-/// The longest record that fraudd writes: the changelog of one batch.
+/// The longest record that fraudd writes: a changelog record that was about to be ended, and one input more.
 pub const MESSAGE_LEN_MAX: usize = 8 << 20;
+/// A changelog record of this length is ended and another one begun, so that brokers with their default bound of a
+/// megabyte take it. It is passed by what one input leaves.
+pub const CHANGELOG_LEN_MAX: usize = 768 << 10;
+/// The longest input that is read: what it leaves in the changelog fits a record together with what was there before.
+pub const INPUT_LEN_MAX: usize = MESSAGE_LEN_MAX - 2 * CHANGELOG_LEN_MAX;
 /// Partitions of a topic when nobody says how many.
 pub const PARTITIONS_DEFAULT: u32 = 6;
 

@@ -31,7 +31,7 @@ use plan::{Plan, plan};
 pub(super) use replay::Failure;
 
 /// Partitions that are restored at the same time.
-const THREADS: usize = 2;
+const THREADS: usize = 4;
 /// How long a changelog that cannot be reached is left alone.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// Partitions that may wait: more than any lane has.

@@ -13,7 +13,7 @@ use crate::telemetry::events::PartitionRestoring;
 /// How long nothing may come before the end that the broker named is in doubt.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How many records before the end one looks first for the local position; then eight times as many.
-const LOOK_BACK: i64 = 64;
+const LOOK_BACK: i64 = 16;
 /// Records between two tellings of how far it is.
 const TELL_EACH: u64 = 256;
 
@@ -62,14 +62,17 @@ impl Replay<'_> {
     /// Reads until the committed position is reached.
     pub(super) fn run(&mut self, reader: &mut dyn Reader, is_cancelled: &Cancel) -> Result<(), Failure> {
         let (low, high) = reader.bounds().map_err(Failure::unreachable)?;
-        let from = self.find(reader, low, high)?;
-        reader.seek(from).map_err(Failure::unreachable)?;
+        let mut found = self.find(reader, low, high)?;
         let mut blobs = 0;
         while self.position != Some(self.to) {
             if is_cancelled.is_asked() {
                 return Err(Failure::unreachable("the partition went"));
             }
-            let Some(bytes) = reader.next(PATIENCE).map_err(Failure::unreachable)? else {
+            let next = match found.take() {
+                Some(bytes) => Some(bytes),
+                None => reader.next(PATIENCE).map_err(Failure::unreachable)?,
+            };
+            let Some(bytes) = next else {
                 return Err(self.too_short());
             };
             self.take(&bytes)?;
@@ -81,22 +84,20 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// Finds an offset at or before the record that continues the local position: looks back from the end, further
-    /// each time, because state here is rarely far behind.
-    fn find(&self, reader: &mut dyn Reader, low: i64, high: i64) -> Result<i64, Failure> {
-        let Some(position) = self.position else { return Ok(low) };
+    /// Sets the reader behind a record at or before the one that continues the local position, and returns that record;
+    /// none of them stands at the changelog's beginning. Looks back from the end, further each time, because state here
+    /// is rarely far behind. A seek costs several round trips to the broker, so what it brought is kept.
+    fn find(&self, reader: &mut dyn Reader, low: i64, high: i64) -> Result<Option<Vec<u8>>, Failure> {
         let mut back = LOOK_BACK;
         loop {
-            let offset = high.saturating_sub(back).max(low);
-            if offset == low {
-                return Ok(low);
-            }
+            let offset = if self.position.is_some() { high.saturating_sub(back).max(low) } else { low };
             reader.seek(offset).map_err(Failure::unreachable)?;
-            if let Some(bytes) = reader.next(PATIENCE).map_err(Failure::unreachable)?
-                && decode(&bytes)?.before.transactions <= position.transactions
-                && decode(&bytes)?.before.labels <= position.labels
-            {
-                return Ok(offset);
+            let Some(position) = self.position.filter(|_| offset > low) else { return Ok(None) };
+            if let Some(bytes) = reader.next(PATIENCE).map_err(Failure::unreachable)? {
+                let before = decode(&bytes)?.before;
+                if before.transactions <= position.transactions && before.labels <= position.labels {
+                    return Ok(Some(bytes));
+                }
             }
             back = back.saturating_mul(8);
         }

@@ -4,11 +4,16 @@
 //!   with the same one of `labels`, at explicit offsets. What is not started is not fetched.
 //! - Before the offsets are sent, deliveries are awaited with `rd_kafka_flush`, a condition variable. The wrapper's own
 //!   flush polls for 100 ms and would be the latency of every commit.
+//! - What is queued of a partition never fills more than one request: the client asks without sleeping for the answer to
+//!   the first one while it has records for a second.
+//! - A new producer asks again at once while its predecessor's transaction is being ended; by itself the client would
+//!   wait half a second.
 //! - The generation is that of the last event handed out, taken down inside the group's callback.
 
 mod classify;
 mod contexts;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
@@ -28,6 +33,7 @@ use self::contexts::{Deliveries, Ear, News, at_offsets};
 use super::broker::{Broker, Event, Lag};
 use super::fault::{Class, Fault};
 use super::record::{Assigned, Committed, Fetched, Headers, NextOffset, Output, Place, Sink, Source, Start};
+use crate::edge::kafka::client;
 use crate::edge::kafka::headers::{self, NamedValue};
 use crate::runtime::clock::Moment;
 use crate::tasks;
@@ -35,6 +41,12 @@ use crate::telemetry::stream_lane::ClientStuck;
 
 /// How long the broker may take to tell where partitions stand, before the lane serves its events again.
 const LOOK_UP_WAIT: Duration = Duration::from_secs(2);
+/// After how long a new producer asks again whether its predecessor's transaction has ended.
+const SETTLE_AGAIN: Duration = Duration::from_millis(40);
+/// How long to wait until the broker has taken a request that is full.
+const REQUEST_WAIT: Duration = Duration::from_secs(1);
+/// What a record takes in a request beside its texts, at most.
+const RECORD_LEN_MIN: usize = 64;
 /// How long a client may take to close before it is left to itself.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
@@ -78,6 +90,8 @@ pub struct Cluster {
     /// Whether the producer is new and still settles what its predecessor left.
     is_settling: bool,
     generation: Option<ConsumerGroupMetadata>,
+    /// Bytes queued since deliveries were last awaited.
+    queued: BTreeMap<(Sink, i32), usize>,
     origin: Moment,
 }
 
@@ -94,6 +108,7 @@ impl Cluster {
             producer: None,
             is_settling: false,
             generation: None,
+            queued: BTreeMap::new(),
             origin: Moment::now(),
         }
     }
@@ -181,6 +196,13 @@ impl Cluster {
     }
 }
 
+/// Returns about how many bytes a record takes in a request, and never less.
+fn weight(output: &Output) -> usize {
+    let text = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+    let headers: usize = output.headers.iter().map(|(name, value)| name.len() + text(value) + 10).sum();
+    RECORD_LEN_MIN + text(&output.key) + text(&output.payload) + headers
+}
+
 impl Broker for Cluster {
     fn now(&self) -> Duration {
         self.origin.elapsed()
@@ -262,12 +284,18 @@ impl Broker for Cluster {
     }
 
     fn begin(&mut self) -> Result<(), Fault> {
+        self.queued.clear();
         let producer = self.producer("begin")?;
         producer.client().context().take();
         producer.begin_transaction().map_err(|error| classify::of_producer("begin", &error))
     }
 
     fn produce(&mut self, output: &Output) -> Result<(), Fault> {
+        let (place, len) = ((output.sink, output.partition), weight(output));
+        if self.queued.get(&place).is_some_and(|queued| queued + len > client::REQUEST_LEN_MAX) {
+            self.flush(REQUEST_WAIT)?;
+        }
+        *self.queued.entry(place).or_default() += len;
         let producer = self.producer("produce")?;
         let mut record: BaseRecord<'_, [u8], [u8]> =
             BaseRecord::to(self.topics.sink(output.sink)).partition(output.partition);
@@ -294,7 +322,10 @@ impl Broker for Cluster {
             return Err(fault);
         }
         match code {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {
+                self.queued.clear();
+                Ok(())
+            }
             code => Err(classify::of_producer("flush", &KafkaError::Flush(code.into()))),
         }
     }
@@ -331,10 +362,18 @@ impl Broker for Cluster {
             let made = ThreadedProducer::from_config_and_context(&self.producer_config, Deliveries::default());
             self.producer = Some(made.map_err(fault)?);
         }
-        let result = self.producer("rebuild")?.init_transactions(wait).map_err(fault);
-        // Only a retriable error leaves something to go on with.
-        self.is_settling = result.as_ref().is_err_and(|fault| fault.class == Class::Retriable);
-        result
+        let until = self.now() + wait;
+        loop {
+            let started = self.now();
+            // Called again, it goes on with what it began, and asks at once.
+            let result = self.producer("rebuild")?.init_transactions(SETTLE_AGAIN.min(wait)).map_err(fault);
+            // Only a retriable error leaves something to go on with.
+            self.is_settling = result.as_ref().is_err_and(|fault| fault.class == Class::Retriable);
+            let has_waited = self.now().saturating_sub(started) >= SETTLE_AGAIN / 2;
+            if !self.is_settling || !has_waited || self.now() >= until {
+                return result;
+            }
+        }
     }
 
     fn reopen(&mut self) -> Result<(), Fault> {

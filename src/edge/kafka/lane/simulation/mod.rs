@@ -235,7 +235,13 @@ impl Simulation {
                 self.start(instance, None);
             }
         });
-        for _ in 0..TURNS_MAX {
+        for turn in 0..TURNS_MAX {
+            if turn == TURNS_MAX / 2 {
+                // The first one may have met a member on its way out.
+                let mut world = self.world.borrow_mut();
+                let now = world.now;
+                world.group.rebalance_again(now);
+            }
             if self.world.borrow().unfinished().is_empty() {
                 self.world.borrow_mut().pass(Duration::from_secs(30));
                 return true;

@@ -1,0 +1,18 @@
+//! Healing, the pure half: are we fit to answer, and what shall we do about it?
+//!
+//! ```text
+//! observations ─> detectors ─> Finding ─┐
+//! breaker, host, labels, trials ────────┼─> Situation ─> plan(memory, situation) ─> Action …
+//!                                       │                 └ the same history gives the same actions
+//! outcomes of actions ──────────────────┘
+//! ```
+//! Nothing here has a clock, a thread or a door: every function is given its `now` and returns values, so
+//! that an incident can be replayed from what was recorded of it. `runtime` feeds it and acts for it.
+
+pub mod action;
+pub mod finding;
+pub mod model;
+
+pub use action::Action;
+pub use finding::{Alarm, Evidence, Finding, Verdict};
+pub use model::{ModelRef, Stage};
