@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! reserve id ─> features ─> model (deadline) ─> rules, always ─> lists ─> decide ─> explain? ─> record
-//!     │                        └ any failure: no score, with its reason
+//!     │                        └ behind its guard; any failure: no score, with its reason
 //!     └ duplicate: the first answer again     conflict, in flight: said so
 //! ```
 //! Scoring never fails: a valid transaction gets exactly one decision (`SC-1`) that names one release
@@ -23,7 +23,8 @@ use super::clock::{Clock, Moment};
 use super::decisions::{Ledger, Recalled, Record, Reservation, Settled, Ticket};
 use super::entities::{Entities, LabelOutcome};
 use super::explainer::Budget;
-use super::inference::ModelFailure;
+use super::guard::Admitted;
+use super::inference::{ModelFailure, Scored};
 use super::slot::{Model, Release, Slot};
 use super::standin::StandinUse;
 use super::store::{Gate, Message, id_key, put_label};
@@ -326,8 +327,18 @@ impl Scorer {
         if request.deadline <= now {
             return Err(DegradedReason::DeadlineExceeded);
         }
+        let permit = match model.guard.admit() {
+            Admitted::Call(permit) => permit,
+            Admitted::Refused => return Err(DegradedReason::BreakerOpen),
+            Admitted::Sampled => {
+                model.guard.offer(row);
+                return Err(DegradedReason::BreakerOpen);
+            }
+        };
         let deadline = now.after(self.inner.options.model_deadline).min(request.deadline);
-        model.inference.score(row, deadline).await.map_err(|failure| {
+        let Scored { score, course } = model.inference.score_timed(row, deadline).await;
+        permit.settle_scored(score.as_ref().err(), course, model.guard.slow_after_us());
+        score.map_err(|failure| {
             let reason = degraded_by(&failure);
             events::ModelFailed { reason, failure: &failure }.emit();
             reason
