@@ -55,6 +55,7 @@ fn options() -> Options {
 }
 
 /// Tells whether ONNX Runtime is here; `make test` fetches it first.
+#[expect(clippy::print_stdout, reason = "tells why nothing was tested")]
 fn runtime_is_here() -> bool {
     match library::open(None) {
         Ok(_) => true,

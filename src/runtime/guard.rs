@@ -10,9 +10,11 @@
 //! the breaker with the next look, at the latest when its bucket of 100 ms is over; failures go there at once, behind
 //! the good calls that came before them. Which release is in force, and what to do about an open breaker, is not known here.
 
+mod gate;
 mod layer;
 mod permit;
 mod probe;
+mod told;
 mod watch;
 
 use std::collections::VecDeque;
@@ -29,21 +31,21 @@ use crate::healing::breaker::{
     Admission, Breaker, BreakerStatus, CallOutcome, Cause, Change, Counts, Force, ForceStatus, Options, Place, Report,
     Surroundings, Ticket, Transition,
 };
-use crate::healing::finding::{Alarm, Evidence, Finding, Verdict};
+use crate::healing::finding::Finding;
 use crate::healing::host::HostState;
 use crate::healing::model::ModelRef;
 use crate::runtime::clock::{Clock, Moment};
 use crate::runtime::release::golden::GoldenRow;
 use crate::runtime::release::manifest::Tolerance;
 use crate::telemetry::guard::BreakerMoved;
+use gate::{admission_of, epoch_of, gate_of};
 pub use layer::{GuardLayer, Guarded, Refused};
 pub use permit::{Admitted, Permit, outcome_of};
+use told::keep;
 pub use watch::{Watch, watch};
 
 /// Golden rows that a probe scores.
 const GOLDEN_MAX: usize = 64;
-/// Moves and findings that wait to be fetched; the oldest go first.
-const TOLD_MAX: usize = 256;
 /// Rows that wait for a shadow call; one more is not taken.
 const OFFERED_MAX: usize = 64;
 /// Rows seen before that are kept for steps that live calls do not reach.
@@ -52,12 +54,6 @@ const KEPT_MAX: usize = 256;
 const LOOK_US: u64 = 100_000;
 /// How long a window of the judge of slowness lasts.
 const WINDOW_US: u64 = 1_000_000;
-
-/// Bits of the gate: a mode, a percentage, and the epoch.
-const MODE_BITS: u64 = 0b11;
-const PERCENT_SHIFT: u32 = 2;
-const PERCENT_BITS: u64 = 0x7f;
-const EPOCH_SHIFT: u32 = 9;
 
 /// The guard of one model.
 pub struct Guard {
@@ -188,7 +184,7 @@ impl Guard {
         };
         if percent == 100 || (percent > 0 && self.is_among(percent)) {
             self.calls.admitted.fetch_add(1, Relaxed);
-            return Admitted::Call(Permit::new(self, gate >> EPOCH_SHIFT));
+            return Admitted::Call(Permit::new(self, epoch_of(gate)));
         }
         self.calls.refused.fetch_add(1, Relaxed);
         Admitted::Refused
@@ -309,8 +305,7 @@ impl Guard {
         }
         let now_us = self.now_us();
         let gate = self.gate.load(Acquire);
-        let is_fast =
-            outcome == CallOutcome::Good && admission_of(gate) == Admission::All && gate >> EPOCH_SHIFT == epoch;
+        let is_fast = outcome == CallOutcome::Good && admission_of(gate) == Admission::All && epoch_of(gate) == epoch;
         if is_fast {
             self.calls.good.fetch_add(1, Relaxed);
             let bucket = now_us / LOOK_US;
@@ -399,39 +394,6 @@ impl Guard {
         self.find(core, &change, at);
     }
 
-    /// Turns a move into what the decision table knows.
-    fn find(&self, core: &mut Core, change: &Change, at: Timestamp) {
-        let alarm = match change.cause {
-            Cause::HardInARow | Cause::HardRate | Cause::Hung => Some(Alarm::ModelFault),
-            Cause::SlowInARow | Cause::SlowRate => Some(Alarm::SlowModel),
-            Cause::GoldenMismatch => Some(Alarm::GoldenMismatch),
-            Cause::StepFailed | Cause::StepStuck | Cause::Cooled | Cause::StepPassed => None,
-            Cause::Forced | Cause::Cleared | Cause::Expired => None,
-        };
-        if let (Some(alarm), Place::Open) = (alarm, change.to) {
-            let text = format!(
-                "the breaker opened for {}: of the calls before, {} were good, {} slow, {} failed; opened {} times before",
-                change.cause.name(),
-                change.counts.good,
-                change.counts.slow,
-                change.counts.hard,
-                change.attempt
-            );
-            let counts = change.counts;
-            let figures = [("good", counts.good), ("slow", counts.slow), ("hard", counts.hard)];
-            let values = figures.into_iter().map(|(name, count)| (name.to_owned(), count as f64)).collect();
-            let evidence = Evidence { votes: counts.telling(), values, text, ..Evidence::default() };
-            let (subject, model, verdict) = (None, Some(self.model.clone()), Verdict::Acting);
-            core.found(Finding { alarm, subject, model, verdict, since: at, at, evidence });
-        } else if change.to == Place::Closed {
-            for ended in core.open_findings.clone() {
-                if matches!(ended.alarm, Alarm::ModelFault | Alarm::GoldenMismatch | Alarm::SlowModel) {
-                    core.found(Finding { verdict: Verdict::Ended, at, ..ended });
-                }
-            }
-        }
-    }
-
     fn take_ticket(&self) -> Option<Ticket> {
         self.core.lock().breaker.take_ticket(self.now_us())
     }
@@ -467,26 +429,6 @@ impl Guard {
     }
 }
 
-impl Core {
-    /// Remembers a finding that began, changed or ended, and tells it once.
-    fn found(&mut self, finding: Finding) {
-        let is_same = |open: &Finding| (open.alarm, &open.subject) == (finding.alarm, &finding.subject);
-        let known = self.open_findings.iter().position(is_same);
-        match (known, finding.verdict) {
-            (Some(place), Verdict::Ended) => drop(self.open_findings.remove(place)),
-            (Some(place), _) => {
-                // It holds already; only what it rests on is newer.
-                let since = self.open_findings[place].since;
-                self.open_findings[place] = Finding { since, ..finding };
-                return;
-            }
-            (None, Verdict::Ended) => return,
-            (None, _) => self.open_findings.push(finding.clone()),
-        }
-        keep(&mut self.findings, finding);
-    }
-}
-
 impl Calls {
     fn timings(&self) -> Timings {
         Timings {
@@ -502,34 +444,6 @@ impl Calls {
 impl std::fmt::Debug for Guard {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Guard").field("model", &self.model).field("place", &self.place()).finish_non_exhaustive()
-    }
-}
-
-fn keep<T>(ring: &mut VecDeque<T>, told: T) {
-    if ring.len() == TOLD_MAX {
-        ring.pop_front();
-    }
-    ring.push_back(told);
-}
-
-fn gate_of(admission: Admission, epoch: u64) -> u64 {
-    let (mode, percent) = match admission {
-        Admission::All => (0, 100),
-        Admission::Nobody => (1, 0),
-        Admission::Shadow(percent) => (2, percent),
-        Admission::Share(percent) => (3, percent),
-    };
-    epoch << EPOCH_SHIFT | u64::from(percent.min(100)) << PERCENT_SHIFT | mode
-}
-
-fn admission_of(gate: u64) -> Admission {
-    let percent = u32::try_from(gate >> PERCENT_SHIFT & PERCENT_BITS).unwrap_or(0);
-    match gate & MODE_BITS {
-        0 => Admission::All,
-        2 => Admission::Shadow(percent),
-        3 => Admission::Share(percent),
-        // Mode 1.
-        _ => Admission::Nobody,
     }
 }
 

@@ -50,7 +50,7 @@ pub enum Work {
     Again(u64),
 }
 
-/// The permit of HalfOpen: who holds it may ask the model off the path (`CB-1`).
+/// The permit of a half-open breaker: who holds it may ask the model off the path (`CB-1`).
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ticket {
     serial: u64,
@@ -256,7 +256,7 @@ impl Breaker {
         }
     }
 
-    /// Gives the permit of HalfOpen out, unless it is out.
+    /// Gives the one permit of a half-open breaker out, unless it is out.
     pub fn take_ticket(&mut self, now_us: u64) -> Option<Ticket> {
         if self.ticket.is_some() {
             return None;
@@ -301,8 +301,12 @@ impl Breaker {
             State::Shadow if calls >= u64::from(self.options.step_calls) => {
                 Some(self.enter(now_us, State::Ramp { step: 0 }, Cause::StepPassed))
             }
-            State::Probe | State::Shadow | State::Ramp { .. } => None,
-            State::Closed | State::Open { .. } | State::Forced { .. } => None,
+            State::Probe
+            | State::Shadow
+            | State::Ramp { .. }
+            | State::Closed
+            | State::Open { .. }
+            | State::Forced { .. } => None,
         }
     }
 

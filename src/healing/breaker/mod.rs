@@ -9,7 +9,7 @@
 //!                                                └ live rows scored and thrown away
 //! ```
 //! [`Breaker`] is a value: it is given the time, what calls came to, the state of the host and a number for
-//! its jitter, and returns what changed. In HalfOpen one [`Ticket`] is out at a time (`CB-1`); what was admitted
+//! its jitter, and returns what changed. Half open, one [`Ticket`] is out at a time (`CB-1`); what was admitted
 //! before a change is settled and counts for nothing after it (`CB-2`). A slow call only counts while the host
 //! has its processor. Threads, atomics and models are not known here.
 

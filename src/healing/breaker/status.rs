@@ -56,7 +56,7 @@ impl Place {
         }
     }
 
-    /// Tells whether it is one of the steps of HalfOpen.
+    /// Tells whether it is one of the steps of a half-open breaker.
     #[must_use]
     pub const fn is_half_open(self) -> bool {
         matches!(self, Self::Probe | Self::Shadow | Self::Ramp)

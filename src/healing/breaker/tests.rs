@@ -172,12 +172,11 @@ impl Reference {
                     self.open(now, chance);
                 }
             }
-            Place::Open if now >= self.until => self.go(now, Place::Probe),
+            Place::Open | Place::ForcedOpen if now >= self.until => self.go(now, Place::Probe),
             Place::Probe | Place::Shadow if self.out.is_some_and(|out| now - out >= 30_000_000) => {
                 self.open(now, chance);
             }
             Place::Ramp => self.tick_ramp(now, chance),
-            Place::ForcedOpen if now >= self.until => self.go(now, Place::Probe),
             Place::ForcedClosed | Place::ObserveOnly if now >= self.until => self.go(now, Place::Closed),
             Place::ObserveOnly if self.is_bad(now, CallOutcome::Slow) => self.forget(),
             _ => {}

@@ -95,24 +95,24 @@ impl Guard {
 mod tests {
     use super::*;
 
-    fn check(failure: Option<ModelFailure>, (reached, queued_us, ran_us): (Reached, u32, u32), expected: CallOutcome) {
+    fn check(failure: Option<&ModelFailure>, (reached, queued_us, ran_us): (Reached, u32, u32), expected: CallOutcome) {
         let course = Course { reached, queued_us, ran_us };
-        assert_eq!(outcome_of(failure.as_ref(), course, 5_000), expected, "{failure:?} {course:?}");
+        assert_eq!(outcome_of(failure, course, 5_000), expected, "{failure:?} {course:?}");
     }
 
     #[test]
     fn failures_are_hard_computing_is_slow_waiting_is_nothing() {
         check(None, (Reached::Answer, 9_000, 80), CallOutcome::Good);
         check(None, (Reached::Answer, 0, 5_001), CallOutcome::Slow);
-        check(Some(ModelFailure::NotFinite), (Reached::Answer, 0, 80), CallOutcome::Hard);
-        check(Some(ModelFailure::OutOfRange), (Reached::Answer, 0, 80), CallOutcome::Hard);
-        check(Some(ModelFailure::Failed("x".into())), (Reached::Answer, 0, 80), CallOutcome::Hard);
+        check(Some(&ModelFailure::NotFinite), (Reached::Answer, 0, 80), CallOutcome::Hard);
+        check(Some(&ModelFailure::OutOfRange), (Reached::Answer, 0, 80), CallOutcome::Hard);
+        check(Some(&ModelFailure::Failed("x".into())), (Reached::Answer, 0, 80), CallOutcome::Hard);
         // Computed until the deadline: slow. Begun just before it, or not at all: nothing.
-        check(Some(ModelFailure::Timeout), (Reached::Run, 10, 9_990), CallOutcome::Slow);
-        check(Some(ModelFailure::Timeout), (Reached::Run, 9_900, 100), CallOutcome::Neutral);
-        check(Some(ModelFailure::Timeout), (Reached::Line, 10_000, 0), CallOutcome::Neutral);
-        check(Some(ModelFailure::QueueFull), (Reached::Line, 0, 900), CallOutcome::Neutral);
+        check(Some(&ModelFailure::Timeout), (Reached::Run, 10, 9_990), CallOutcome::Slow);
+        check(Some(&ModelFailure::Timeout), (Reached::Run, 9_900, 100), CallOutcome::Neutral);
+        check(Some(&ModelFailure::Timeout), (Reached::Line, 10_000, 0), CallOutcome::Neutral);
+        check(Some(&ModelFailure::QueueFull), (Reached::Line, 0, 900), CallOutcome::Neutral);
         // In line behind a run that does not end.
-        check(Some(ModelFailure::Timeout), (Reached::Line, 10_000, 60_000), CallOutcome::Slow);
+        check(Some(&ModelFailure::Timeout), (Reached::Line, 10_000, 60_000), CallOutcome::Slow);
     }
 }

@@ -8,6 +8,7 @@ use tower::{Layer, Service, ServiceExt};
 
 use super::*;
 use crate::domain::Score;
+use crate::healing::finding::{Alarm, Verdict};
 use crate::runtime::inference::{Course, ModelFailure, Reached, Scored};
 use crate::tasks;
 

@@ -173,12 +173,7 @@ impl Inference {
         }
         let InferenceOptions { queue_len_max, raw_queue_len_max, batch_len_max, hang_after, faults, .. } = options;
         let queue = Queue::new(queue_len_max.get(), raw_queue_len_max.get());
-        let terms = Terms {
-            batch_len_max: batch_len_max.get(),
-            hang_after,
-            seam: faults.seam(name),
-            opener,
-        };
+        let terms = Terms { batch_len_max: batch_len_max.get(), hang_after, seam: faults.seam(name), opener };
         let width = sessions.first().map_or(0, Session::width);
         let signature = sessions.first().map(Session::signature).cloned().unwrap_or_default();
         let engine = Self { crew: Arc::new(Crew::new(queue, terms)), width, signature, tally: Tally::default() };
@@ -234,7 +229,7 @@ impl Inference {
         let answer = self.push(cells, (rows, asked_at, deadline), reply).map(|number| (number, answer));
         let crew = Arc::clone(&self.crew);
         crew.queue.rouse();
-        Asked { crew, rows, asked_at, deadline, answer }
+        Asked { crew, rows, since: asked_at, deadline, answer }
     }
 
     /// Returns how many rows one run takes at most: more of them are asked for in parts, so that nobody waits for all.
@@ -352,7 +347,7 @@ fn unanswered(crew: &Crew, (rows, number, asked_at): (usize, Option<u64>, Moment
 pub struct Asked {
     crew: Arc<Crew>,
     rows: usize,
-    asked_at: Moment,
+    since: Moment,
     deadline: Moment,
     answer: Result<(u64, oneshot::Receiver<Reply>), ModelFailure>,
 }
@@ -361,7 +356,7 @@ impl Asked {
     /// Waits for the answers, one a row. Blocks until the deadline at most.
     #[must_use]
     pub fn wait(self) -> ScoredRows {
-        let Self { crew, rows, asked_at, deadline, answer } = self;
+        let Self { crew, rows, since, deadline, answer } = self;
         let (number, failure) = match answer {
             // The worker drops a late job, and with it the sender.
             Ok((number, answer)) => match block::until(answer, deadline) {
@@ -370,7 +365,7 @@ impl Asked {
             },
             Err(failure) => (None, failure),
         };
-        let Reply { answers, course } = unanswered(&crew, (rows, number, asked_at), failure);
+        let Reply { answers, course } = unanswered(&crew, (rows, number, since), failure);
         ScoredRows { scores: answers.into_vec(), course }
     }
 }
