@@ -34,7 +34,7 @@ use fraudd::tasks::{self, OnExit, Shutdown};
 const MODEL: &str = "card-fraud/1.0.0";
 const T0: i64 = 1_772_359_200;
 /// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// How long an answer may take: far more than any model is waited for.
 const DEADLINE: Duration = Duration::from_secs(10);
 const CLIENTS: u64 = 8;
@@ -73,7 +73,7 @@ struct Rig {
     faults: Faults,
     shutdown: Shutdown,
     calls: AtomicU64,
-    _root: tempfile::TempDir,
+    root: tempfile::TempDir,
 }
 
 fn rig(hang_after: Duration) -> Rig {
@@ -119,7 +119,7 @@ fn rig(hang_after: Duration) -> Rig {
         },
     );
     let (shutdown, root) = (Shutdown::default(), tempfile::tempdir().expect("a directory"));
-    Rig { scorer, model: loaded.model, faults, shutdown, calls: AtomicU64::new(0), _root: root }
+    Rig { scorer, model: loaded.model, faults, shutdown, calls: AtomicU64::new(0), root }
 }
 
 fn transaction(number: u64) -> Transaction {
@@ -158,7 +158,7 @@ impl Rig {
         let model = Arc::clone(&rig.model);
         let watch = Watch {
             models: Arc::new(move || vec![Arc::clone(&model)]),
-            host: Arc::new(Host::under(rig._root.path(), Limits::DEFAULT)),
+            host: Arc::new(Host::under(rig.root.path(), Limits::DEFAULT)),
             deadline: Duration::from_millis(100),
         };
         let stop = rig.shutdown.clone();
@@ -229,7 +229,7 @@ async fn goes_through(fault: Fault, causes: &[Cause], alarm: Alarm) {
     if !runtime_is_here() {
         return;
     }
-    let rig = rig(Duration::from_secs(600)).watched();
+    let rig = rig(Duration::from_mins(10)).watched();
     let healthy = rig.load("healthy", |rig| rig.calls.load(Ordering::Relaxed) > 300).await;
     assert!(healthy.iter().all(|(by_model, degraded)| *by_model && degraded.is_empty()), "{healthy:?}");
     assert_eq!(place(&rig), Place::Closed);
@@ -360,7 +360,7 @@ async fn a_flooded_line_before_a_fast_model_is_an_overload_and_opens_nothing() {
     if !runtime_is_here() {
         return;
     }
-    let rig = rig(Duration::from_secs(600));
+    let rig = rig(Duration::from_mins(10));
     // Rows come in thousands at once, each with next to no time: most of them wait in vain.
     let guard = Arc::clone(&rig.model.guard);
     let row = vec![0.0; rig.model.baseline.len()];
@@ -395,7 +395,7 @@ async fn a_stream_is_guarded_too() {
     if !runtime_is_here() {
         return;
     }
-    let rig = rig(Duration::from_secs(600)).watched();
+    let rig = rig(Duration::from_mins(10)).watched();
     let decide = |rig: &Arc<Rig>, fault: bool| {
         let streamed = |number| StreamRequest {
             request: request(number),
