@@ -33,6 +33,7 @@ use crate::domain::{
     DegradedReason, EvaluationStatus, FeatureVector, Label, Latency, Score, TextField, Timestamp, TraceId, Transaction,
 };
 use crate::telemetry::events;
+use crate::telemetry::guard::CallRefused;
 
 /// One transaction to score.
 #[derive(Clone, Debug)]
@@ -329,10 +330,10 @@ impl Scorer {
         }
         let permit = match model.guard.admit() {
             Admitted::Call(permit) => permit,
-            Admitted::Refused => return Err(DegradedReason::BreakerOpen),
+            Admitted::Refused => return Err(refused()),
             Admitted::Sampled => {
                 model.guard.offer(row);
-                return Err(DegradedReason::BreakerOpen);
+                return Err(refused());
             }
         };
         let deadline = now.after(self.inner.options.model_deadline).min(request.deadline);
@@ -360,6 +361,12 @@ fn answer_again(recalled: Recalled, payload_hash: u128) -> Answer {
 /// Picks the model's inputs out of the feature vector.
 pub(super) fn model_row(release: &Release, features: &FeatureVector) -> SmallVec<[f64; 64]> {
     release.schema.inputs().iter().map(|&place| features.values()[place]).collect()
+}
+
+/// A guard let nobody through, or not this call.
+fn refused() -> DegradedReason {
+    CallRefused.emit();
+    DegradedReason::BreakerOpen
 }
 
 fn degraded_by(failure: &ModelFailure) -> DegradedReason {

@@ -7,6 +7,7 @@ use prometheus::{IntCounter, IntGaugeVec};
 use tracing::{error, info, warn};
 
 use super::metrics::{Builder, metrics};
+use crate::domain::DegradedReason;
 use crate::healing::breaker::{Cause, Place, Transition};
 
 /// What may happen to an inference thread.
@@ -101,6 +102,16 @@ impl BreakerMoved<'_> {
                 warn!(%model, from, to, by, reason, "the breaker is forced");
             }
         }
+    }
+}
+
+/// A transaction was kept from its model.
+pub struct CallRefused;
+
+impl CallRefused {
+    /// Counts it among the transactions that no model scored.
+    pub fn emit(&self) {
+        metrics().model_failures[DegradedReason::BreakerOpen as usize].inc();
     }
 }
 

@@ -151,6 +151,25 @@ impl Crew {
         watched
     }
 
+    /// Puts a new thread with a new session in the place of each; the old ones end with their run. When a session
+    /// cannot be opened nothing is changed.
+    pub(super) fn replace_all(self: &Arc<Self>) -> Result<usize, String> {
+        let Some(opener) = &self.opener else { return Err("its sessions were handed in".to_owned()) };
+        let wanted = self.seats.lock().wanted;
+        let sessions: Result<Vec<Session>, session::Error> = (0..wanted).map(|_| opener()).collect();
+        let sessions = sessions.map_err(|error| error.to_string())?;
+        let old = std::mem::take(&mut self.seats.lock().taken);
+        for session in sessions {
+            self.start(session).map_err(|error| error.to_string())?;
+        }
+        for seat in old {
+            if seat.beat.write_off() {
+                self.queue.leave();
+            }
+        }
+        Ok(wanted)
+    }
+
     /// Finds threads that hang or died and takes them off their seats; tells how many must be replaced.
     fn look(&self) -> (Watched, usize) {
         let now_us = self.micros(Moment::now());

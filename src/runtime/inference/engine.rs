@@ -188,6 +188,15 @@ impl Inference {
         self.crew.watch()
     }
 
+    /// Puts a new thread with a new session in the place of each, and returns how many; nobody waits longer for it.
+    /// Opens sessions: not for an async thread.
+    ///
+    /// # Errors
+    /// Why a session or a thread is not to be had; threads that are missing then are tried again by [`Self::watch`].
+    pub fn restart(&self) -> Result<usize, String> {
+        self.crew.replace_all()
+    }
+
     /// Asks for the score of one row (values in input order), now; the future waits for the answer until `deadline`.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::explained::{Due, Explained};
 use super::weigh::Weighed;
-use super::{Evaluation, Release, Request, Scorer, degraded_by, model_row};
+use super::{Evaluation, Release, Request, Scorer, degraded_by, model_row, refused};
 use crate::domain::{DegradedReason, Label, Latency, Score, Transaction};
 use crate::runtime::block;
 use crate::runtime::clock::Moment;
@@ -202,7 +202,7 @@ impl Scorer {
                 Admitted::Refused => {}
                 Admitted::Sampled => model.guard.offer(&pending.evaluation.row),
             }
-            pending.evaluation.score = Err(DegradedReason::BreakerOpen);
+            pending.evaluation.score = Err(refused());
         }
         let Some(first) = asking.first() else { return };
         let started = Moment::now();
