@@ -362,6 +362,22 @@ proptest! {
             pair.go_on(what, *chance);
             pair.check();
         }
+        // Once all goes well it closes, wherever it was left, and by way of every step.
+        let healing = [
+            Happens::Time(60 * MS, false),
+            Happens::Take,
+            Happens::GiveBack(Counts::good(5), false, true),
+            Happens::Call(CallOutcome::Good),
+        ];
+        let mut rounds = 0;
+        while pair.breaker.place() != Place::Closed {
+            for what in healing.iter().chain(std::iter::repeat_n(&healing[3], 4)) {
+                pair.go_on(what, HALF);
+                pair.check();
+            }
+            rounds += 1;
+            prop_assert!(rounds < 100, "it never closes: {:?}", pair.breaker);
+        }
         // Nobody gets past a step: an open breaker closes by way of all of them, or by a person.
         let mut before: Option<Change> = None;
         for change in pair.path.iter().filter(|change| !change.is_observed) {
