@@ -224,6 +224,7 @@ impl Guard {
         if let Some(change) = core.breaker.hung(self.now_us(), self.chance()) {
             self.moved(&mut core, change, None);
         }
+        self.lost(&mut core, threads);
     }
 
     /// Forces the breaker until an instant, for a reason, by somebody.

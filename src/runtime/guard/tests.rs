@@ -146,6 +146,22 @@ fn overload_throttling_and_a_slow_model_are_three_things() {
 }
 
 #[test]
+fn a_hung_thread_is_a_fault_whatever_opened_the_breaker() {
+    let guard = guard(Options { cool_us: 60_000_000, cool_max_us: 60_000_000, ..FAST });
+    guard.hung(1);
+    let (moves, found) = (guard.transitions(), guard.findings());
+    assert_eq!((moves.len(), moves[0].cause, found.len(), found[0].alarm), (1, Cause::Hung, 1, Alarm::ModelFault));
+    let slow = self::guard(Options { slow_calls_min: 10, cool_us: 60_000_000, cool_max_us: 60_000_000, ..FAST });
+    assert!((0..50).all(|_| settle(&slow, CallOutcome::Slow)));
+    slow.tick(&HostState::default());
+    assert_eq!(slow.findings().iter().map(|finding| finding.alarm).collect::<Vec<_>>(), [Alarm::SlowModel]);
+    slow.hung(1);
+    slow.hung(1);
+    assert_eq!(slow.findings().iter().map(|finding| finding.alarm).collect::<Vec<_>>(), [Alarm::ModelFault]);
+    assert_eq!((slow.status().written_off, slow.open_findings().len()), (2, 2));
+}
+
+#[test]
 fn an_override_is_told_with_its_reason_and_ends() {
     let guard = guard(FAST);
     let until = guard.now().plus(crate::domain::Span::from_seconds(60));

@@ -11,6 +11,19 @@ use crate::healing::finding::{Alarm, Evidence, Finding, Verdict};
 const TOLD_MAX: usize = 256;
 
 impl Guard {
+    /// Threads were written off: that is a fault of the model, also where slowness had opened the breaker before.
+    pub(super) fn lost(&self, core: &mut Core, threads: u64) {
+        let at = self.clock.now();
+        let text = format!(
+            "{threads} inference threads did not come back and were written off, {} since the model was loaded",
+            core.written_off
+        );
+        let values = [("threads".to_owned(), threads as f64), ("threads_total".to_owned(), core.written_off as f64)];
+        let evidence = Evidence { votes: threads, values: values.into(), text, ..Evidence::default() };
+        let (alarm, verdict, model) = (Alarm::ModelFault, Verdict::Acting, Some(self.model.clone()));
+        core.found(Finding { alarm, subject: None, model, verdict, since: at, at, evidence });
+    }
+
     /// Turns a move into what the decision table knows.
     pub(super) fn find(&self, core: &mut Core, change: &Change, at: Timestamp) {
         let alarm = match change.cause {

@@ -167,6 +167,7 @@ impl Crew {
                 self.queue.leave();
             }
         }
+        self.queue.rouse_all();
         Ok(wanted)
     }
 

@@ -106,6 +106,13 @@ impl Queue {
         self.filled.notify_one();
     }
 
+    /// Wakes every worker that sleeps: some of them were given up.
+    pub(super) fn rouse_all(&self) {
+        // With the line held nobody is between looking and falling asleep.
+        let _line = self.line.lock();
+        self.filled.notify_all();
+    }
+
     /// Appends a raw call and wakes a worker, or hands it back when its line is full or closed.
     pub(super) fn push_raw(&self, job: Box<RawJob>) -> Result<(), Box<RawJob>> {
         let mut line = self.line.lock();
@@ -126,8 +133,9 @@ impl Queue {
         line.raw.push_front(job);
     }
 
-    /// Waits for work: a raw call when it is due, else as many jobs as fit into `rows_max` rows, at least one.
-    pub(super) fn take(&self, batch: &mut Vec<Job>, rows_max: usize) -> Taken {
+    /// Waits for work: a raw call when it is due, else as many jobs as fit into `rows_max` rows, at least one. To
+    /// a worker that was given up while it waited the line is closed.
+    pub(super) fn take(&self, batch: &mut Vec<Job>, rows_max: usize, is_given_up: &dyn Fn() -> bool) -> Taken {
         let mut line = self.line.lock();
         loop {
             let raw_is_due = line.jobs.is_empty() || line.turns >= DECISION_TURNS;
@@ -139,7 +147,7 @@ impl Queue {
             if !line.jobs.is_empty() {
                 break;
             }
-            if line.closed {
+            if line.closed || is_given_up() {
                 return Taken::Closed;
             }
             self.filled.wait(&mut line);
@@ -230,7 +238,7 @@ mod tests {
         }
         for expected in [vec![2, 3], vec![4], vec![9]] {
             let mut batch = Vec::new();
-            assert!(matches!(queue.take(&mut batch, 6), Taken::Batch));
+            assert!(matches!(queue.take(&mut batch, 6, &|| false), Taken::Batch));
             assert_eq!(batch.iter().map(|job| job.rows).collect::<Vec<_>>(), expected);
         }
         assert_eq!(queue.rows(), 0);
@@ -243,8 +251,8 @@ mod tests {
         queue.close();
         assert!(queue.push(job(1)).is_err());
         let mut batch = Vec::new();
-        assert!(matches!(queue.take(&mut batch, 8), Taken::Batch));
-        assert!(matches!(queue.take(&mut batch, 8), Taken::Closed));
+        assert!(matches!(queue.take(&mut batch, 8, &|| false), Taken::Batch));
+        assert!(matches!(queue.take(&mut batch, 8, &|| false), Taken::Closed));
         queue.join();
         assert!(!queue.wait_until_left(Duration::ZERO));
         queue.leave();
@@ -266,7 +274,7 @@ mod tests {
         let mut batch = Vec::new();
         for _ in 0..20 {
             assert!(queue.push(job(1)).is_ok());
-            match queue.take(&mut batch, 1) {
+            match queue.take(&mut batch, 1, &|| false) {
                 Taken::Batch => taken.push('d'),
                 Taken::Raw(job) => {
                     taken.push('R');
@@ -286,10 +294,10 @@ mod tests {
         queue.close();
         assert!(queue.push_raw(raw(1)).is_err());
         let mut batch = Vec::new();
-        let Taken::Raw(mut job) = queue.take(&mut batch, 8) else { panic!("expected the raw call") };
+        let Taken::Raw(mut job) = queue.take(&mut batch, 8, &|| false) else { panic!("expected the raw call") };
         job.rows_left = 14;
         queue.put_back(job);
-        assert!(matches!(queue.take(&mut batch, 8), Taken::Raw(job) if job.rows_left == 14));
-        assert!(matches!(queue.take(&mut batch, 8), Taken::Closed));
+        assert!(matches!(queue.take(&mut batch, 8, &|| false), Taken::Raw(job) if job.rows_left == 14));
+        assert!(matches!(queue.take(&mut batch, 8, &|| false), Taken::Closed));
     }
 }

@@ -50,7 +50,7 @@ impl Worker {
         let _leave = Leave(&crew, &beat);
         let (mut batch, mut cells, mut scores) = (Vec::new(), Vec::new(), Vec::new());
         while !beat.is_written_off() {
-            match crew.queue.take(&mut batch, crew.batch_len_max) {
+            match crew.queue.take(&mut batch, crew.batch_len_max, &|| beat.is_written_off()) {
                 Taken::Batch => {}
                 Taken::Raw(job) => {
                     self.run_slice(job);
