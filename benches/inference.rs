@@ -1,13 +1,17 @@
-//! What a score costs: the session's run alone, and the same through queue, thread, answer and deadline.
+//! What a score costs: the session's run alone, the same through queue, thread, answer and deadline, and its guard.
 
 use std::hint::black_box;
 use std::path::Path;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use fraudd::runtime::clock::Moment;
-use fraudd::runtime::inference::{Inference, InferenceOptions, OutputChoice, Session};
+use fraudd::healing::breaker::Options;
+use fraudd::healing::model::ModelRef;
+use fraudd::runtime::clock::{Clock, Moment};
+use fraudd::runtime::guard::{Admitted, Guard};
+use fraudd::runtime::inference::{Course, Inference, InferenceOptions, OutputChoice, Reached, Session};
 use fraudd::runtime::release::golden;
+use fraudd::runtime::release::manifest::Tolerance;
 
 const NAMES: [&str; 4] = ["amount", "hour", "is_weekend", "is_night"];
 
@@ -76,5 +80,17 @@ fn whole_call(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, run_alone, whole_call);
+fn guarded(criterion: &mut Criterion) {
+    let model = ModelRef { name: "bench".to_owned(), version: "1".to_owned(), sha256: String::new() };
+    let guard = Guard::new(model, Options::default(), Clock::system(), (&[], Tolerance::DEFAULT));
+    let course = Course { reached: Reached::Answer, queued_us: 5, ran_us: 20 };
+    criterion.bench_function("guard/closed, one call", |bencher| {
+        bencher.iter(|| {
+            let Admitted::Call(permit) = guard.admit() else { panic!("it is closed") };
+            permit.settle_scored(None, black_box(course), guard.slow_after_us());
+        });
+    });
+}
+
+criterion_group!(benches, run_alone, whole_call, guarded);
 criterion_main!(benches);

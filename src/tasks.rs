@@ -4,6 +4,7 @@
 //! service down. A panic is caught, logged and treated as such an end.
 
 pub mod crash;
+pub mod faults;
 
 use std::future::Future;
 use std::io;
@@ -36,6 +37,7 @@ pub struct Shutdown {
 #[derive(Debug, Default)]
 struct Inner {
     asked: std::sync::atomic::AtomicBool,
+    recycles: std::sync::atomic::AtomicBool,
     notify: Notify,
 }
 
@@ -44,6 +46,18 @@ impl Shutdown {
     pub fn ask(&self) {
         self.inner.asked.store(true, std::sync::atomic::Ordering::Release);
         self.inner.notify.notify_waiters();
+    }
+
+    /// Asks everyone to stop because the process must be started anew.
+    pub fn ask_to_recycle(&self) {
+        self.inner.recycles.store(true, std::sync::atomic::Ordering::Release);
+        self.ask();
+    }
+
+    /// Tells whether the process must be started anew.
+    #[must_use]
+    pub fn recycles(&self) -> bool {
+        self.inner.recycles.load(std::sync::atomic::Ordering::Acquire)
     }
 
     /// Tells whether stopping was asked for.

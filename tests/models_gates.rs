@@ -322,7 +322,7 @@ async fn concurrent_rows_get_their_own_scores() {
     }
     let options = InferenceOptions { threads: bound(2), batch_len_max: bound(7), ..InferenceOptions::default() };
     for (name, golden_name) in [("xgboost_tensor", "xgboost"), ("logistic_batch_one", "logistic")] {
-        let (bundle, inference) = start(name, golden_name, options);
+        let (bundle, inference) = start(name, golden_name, options.clone());
         let deadline = Moment::now().after(Duration::from_secs(30));
         let asked: Vec<_> = bundle.golden.iter().map(|golden| inference.score(&golden.row, deadline)).collect();
         for (asked, golden) in asked.into_iter().zip(&bundle.golden) {

@@ -7,6 +7,7 @@
 //! An instance whose model did not load stays unready for `models.grace`, so that a rollout stops; then
 //! it serves on rules, and says so.
 
+mod guards;
 mod replay;
 mod schemas;
 mod state;
@@ -25,6 +26,7 @@ use crate::edge::history::{Mapping, Reader, Report, backfill};
 use crate::edge::http::inference::Protocol;
 use crate::edge::http::{self, Access, ModelView, Phase, Service};
 use crate::edge::wire::{Contract, DecisionWriter, Mappings};
+use crate::runtime::boot::BootGuard;
 use crate::runtime::clock::{Clock, Moment};
 use crate::runtime::entities::Entities;
 use crate::runtime::explainer::Budget;
@@ -95,6 +97,8 @@ pub struct App {
     entities: Arc<Entities>,
     store: Option<Store>,
     stream: Option<Stream>,
+    repository: Arc<Repository>,
+    boot: Arc<BootGuard>,
 }
 
 impl App {
@@ -103,11 +107,12 @@ impl App {
     /// # Errors
     /// Rules, lists, policy or mapping files with faults, schemas that do not go together, an address that
     /// would be open to everybody.
-    pub fn build(settings: Settings) -> anyhow::Result<Self> {
+    pub fn build(mut settings: Settings) -> anyhow::Result<Self> {
         let access = Access::choose(settings.keys.clone(), settings.listen.ip(), settings.allow_insecure);
         let access = access.map_err(|reason| anyhow::anyhow!(reason))?;
         let clock = Clock::system();
-        let resident = Arc::new(Resident::load(&settings.models, settings.inference, &gates::Limits::default()));
+        let boot = guards::boot(&mut settings);
+        let resident = Arc::new(Resident::load(&settings.models, &settings.inference, &gates::Limits::default()));
         let schema = match &resident.schema {
             Some(schema) => Arc::clone(schema),
             None => Arc::new(schema_without_bundle()?),
@@ -126,6 +131,7 @@ impl App {
             release.lists = Arc::new(file.load_into(Lists::clone(&release.lists))?);
         }
         let slot = Arc::new(Slot::new(release));
+        guards::begin(&boot, &slot.load(), &clock);
         announce(&slot.load());
         let scorer = Scorer::new(
             Parts {
@@ -147,13 +153,14 @@ impl App {
         }
         let outbox = stream.as_ref().map(|stream| stream.outbox(&ledger)).transpose()?;
         let protocol = || Arc::new(Protocol::new(Arc::clone(&repository), settings.protocol.clone()));
+        let listed = Arc::clone(&repository);
         let service = Arc::new(Service {
             contract: contract(&settings),
             mappings: mappings(&settings)?,
             access,
             limits: settings.limits.clone(),
             protocol: settings.protocol.enabled.then(protocol),
-            models: Box::new(move || repository.loaded().iter().map(view).collect()),
+            models: Box::new(move || listed.loaded().iter().map(view).collect()),
             vitals: Box::new(move || vitals.read()),
             writer: DecisionWriter::default(),
             permits: Semaphore::new(settings.limits.concurrency_max),
@@ -165,7 +172,7 @@ impl App {
             stream: OnceLock::new(),
         });
         let reloader = Reloader::new(settings.files.clone(), texts);
-        Ok(Self { settings, service, schemas, reloader, entities, store, stream })
+        Ok(Self { settings, service, schemas, reloader, entities, store, stream, repository, boot })
     }
 
     /// Serves until asked to stop, then drains. `terminal` hears how far it is.
@@ -173,7 +180,7 @@ impl App {
     /// # Errors
     /// An address that cannot be bound, an exporter that cannot be started, history that cannot be read.
     pub async fn run(self, history: History, shutdown: Shutdown, terminal: Terminal) -> anyhow::Result<()> {
-        let Self { settings, service, schemas, reloader, entities, store, stream } = self;
+        let Self { settings, service, schemas, reloader, entities, store, stream, repository, boot } = self;
         if let Some(options) = &settings.otlp {
             trace::set_sample_ratio(options.sample_ratio);
             otlp::start(options)?;
@@ -198,6 +205,7 @@ impl App {
                 }
             }
         });
+        let _guards = guards::watch(&repository, boot, &settings, &shutdown);
         let _reload = watch_files(reloader, &service, settings.reload_every.to_std(), &shutdown);
         // History first: it is older than what the store knows.
         let mut filled = fill(&service, schemas.clone(), (settings.rates.clone(), history), terminal.progress).await;
@@ -238,7 +246,7 @@ impl App {
 /// A model that does not load, files with faults.
 pub fn release_of(mut settings: Settings) -> anyhow::Result<Arc<Release>> {
     settings.models.standby.clear();
-    let resident = Resident::load(&settings.models, settings.inference, &gates::Limits::default());
+    let resident = Resident::load(&settings.models, &settings.inference, &gates::Limits::default());
     let Some(active) = &resident.active else {
         bail!(
             "tried to load models.active = {}, and it did not load: `fraudd model validate` says why",
@@ -278,7 +286,7 @@ fn release(
 fn repository(settings: &Settings, resident: Arc<Resident>) -> anyhow::Result<Arc<Repository>> {
     let options = repository::Options {
         models: settings.models.clone(),
-        inference: settings.inference,
+        inference: settings.inference.clone(),
         limits: gates::Limits::default(),
         executable: std::env::current_exe().context("tried to find the running executable")?,
     };
@@ -411,11 +419,20 @@ fn become_ready(service: &Arc<Service>, settings: &Settings, shutdown: &Shutdown
     });
 }
 
+/// How a service ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// As it was asked to.
+    Drained,
+    /// By itself, drained, to be started anew: threads of it hang.
+    Recycles,
+}
+
 /// Runs a service on a runtime of its own until a signal asks it to stop.
 ///
 /// # Errors
 /// As [`App::build`] and [`App::run`].
-pub fn serve(settings: Settings, history: History, terminal: Terminal) -> anyhow::Result<()> {
+pub fn serve(settings: Settings, history: History, terminal: Terminal) -> anyhow::Result<Ending> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if let Some(threads) = settings.threads {
         runtime.worker_threads(threads.get());
@@ -428,7 +445,7 @@ pub fn serve(settings: Settings, history: History, terminal: Terminal) -> anyhow
         app.run(history, shutdown.clone(), terminal).await
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    served
+    served.map(|()| if shutdown.recycles() { Ending::Recycles } else { Ending::Drained })
 }
 
 /// Asks for shutdown at SIGTERM or SIGINT; a second signal ends the process at once.

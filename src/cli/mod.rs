@@ -16,6 +16,7 @@ pub mod topics;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::app::Ending;
 use clap::{Parser, Subcommand};
 
 /// Scores payment transactions for fraud, explains every decision and heals itself.
@@ -67,11 +68,12 @@ enum Command {
     Store(store::Args),
 }
 
-/// Runs the command line: 0 when all went well, 1 when a check said no, 2 when it could not be carried out.
+/// Runs the command line: 0 when all went well, 1 when a check said no, 2 when it could not be carried out,
+/// 75 when the service ended by itself to be started anew.
 #[must_use]
 pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Serve(args) => serve::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Serve(args) => serve::run(args).map(served),
         Command::Simulate(args) => simulate::run(&args).map(|summary| ended(summary.ending)).map_err(Into::into),
         Command::Features(args) => features::run(&args, &crate::app::parse_history).map(|summary| told(&summary)),
         Command::Model(args) => model::run(&args).map_err(Into::into),
@@ -88,6 +90,16 @@ pub fn run() -> ExitCode {
         let _ = writeln!(io::stderr(), "fraudd: {error:#}");
         ExitCode::from(2)
     })
+}
+
+/// Exit code of a service that wants to be started anew: `EX_TEMPFAIL`, a failure that a supervisor restarts.
+const RECYCLES: u8 = 75;
+
+fn served(ending: Ending) -> ExitCode {
+    match ending {
+        Ending::Drained => ExitCode::SUCCESS,
+        Ending::Recycles => ExitCode::from(RECYCLES),
+    }
 }
 
 /// Says what was written and what was refused; a table without a row is a failure.

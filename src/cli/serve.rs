@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 
 use super::config::LayerArgs;
-use crate::app::{self, History, Terminal};
+use crate::app::{self, Ending, History, Terminal};
 use crate::domain::Span;
 use crate::edge::history::Mapping;
 use crate::telemetry::logs;
@@ -57,7 +57,7 @@ fn span(text: &str) -> Result<Span, String> {
 ///
 /// # Errors
 /// Settings with faults, and whatever keeps the service from starting.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(args: Args) -> anyhow::Result<Ending> {
     let (mut settings, _) = args.layers.load()?;
     settings.listen = args.listen.unwrap_or(settings.listen);
     logs::init(&settings.log)?;

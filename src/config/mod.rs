@@ -3,6 +3,7 @@
 //! Each part's options live beside the part; this is the only place that gathers them. What a key
 //! means, its unit, range and default stand in `config/default.toml`, which is compiled in.
 
+mod breaker;
 mod kafka;
 mod reader;
 mod size;
@@ -18,6 +19,7 @@ use crate::edge::http::service::Limits;
 use crate::edge::http::{Keys, server};
 use crate::edge::kafka::options as stream;
 use crate::edge::wire::UnknownFields;
+use crate::healing::host;
 use crate::runtime::inference::InferenceOptions;
 use crate::runtime::{decisions, entities, explainer, reload, resident, store};
 use crate::telemetry::{logs, otlp};
@@ -55,6 +57,8 @@ pub struct Settings {
     pub model_grace: Span,
     /// How a model is run.
     pub inference: InferenceOptions,
+    /// From when on slowness is the host's.
+    pub host: host::Limits,
     /// How raw calls are served, if at all.
     pub protocol: protocol::Options,
     /// How much entity state is kept.
@@ -109,6 +113,7 @@ impl Settings {
             models: models(reader),
             model_grace: reader.get("models.grace"),
             inference: inference(reader),
+            host: breaker::host(reader),
             protocol: protocol(reader),
             entities: entities(reader),
             ledger: decisions::Options {
@@ -217,6 +222,9 @@ fn inference(reader: &mut Reader) -> InferenceOptions {
         queue_len_max: count(reader, "inference.queue_len_max", 1_000_000),
         batch_len_max: count(reader, "inference.batch_len_max", 4_096),
         raw_queue_len_max: count(reader, "inference.protocol_queue_len_max", 1_000_000),
+        hang_after: positive(reader, "inference.hang_after").to_std(),
+        breaker: breaker::read(reader),
+        ..InferenceOptions::default()
     }
 }
 

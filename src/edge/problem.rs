@@ -47,9 +47,11 @@ pub enum Code {
     IdConflict,
     InvalidLabel,
     InvalidListEntry,
+    InvalidOverride,
     ListRefused,
     /// The entry belongs to the lists file.
     ListEntryFromFile,
+    NotForced,
     ModelInUse,
     ModelRefused,
     TooManyRequests,
@@ -83,7 +85,7 @@ const fn row(code: Code, name: &'static str, status: StatusCode, title: &'static
 
 impl Code {
     /// Every code, in the order of the enum.
-    pub const ALL: [Row; 40] = [
+    pub const ALL: [Row; 42] = [
         row(Self::MalformedJson, "malformed_json", StatusCode::BAD_REQUEST, "the body is not JSON"),
         row(Self::InvalidUtf8, "invalid_utf8", StatusCode::BAD_REQUEST, "the body is not UTF-8"),
         row(Self::NestingTooDeep, "nesting_too_deep", StatusCode::BAD_REQUEST, "the body nests too deep"),
@@ -145,6 +147,12 @@ impl Code {
             StatusCode::UNPROCESSABLE_ENTITY,
             "fields of the list entry are wrong",
         ),
+        row(
+            Self::InvalidOverride,
+            "invalid_override",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "fields of the override are wrong",
+        ),
         row(Self::ListRefused, "list_refused", StatusCode::UNPROCESSABLE_ENTITY, "the list cannot take the change"),
         row(
             Self::ListEntryFromFile,
@@ -152,6 +160,7 @@ impl Code {
             StatusCode::CONFLICT,
             "the entry belongs to the lists file",
         ),
+        row(Self::NotForced, "not_forced", StatusCode::CONFLICT, "there is no override to end"),
         row(Self::ModelInUse, "model_in_use", StatusCode::CONFLICT, "the model stays where it is"),
         row(Self::ModelRefused, "model_refused", StatusCode::CONFLICT, "the bundle did not pass its gates"),
         row(Self::TooManyRequests, "too_many_requests", StatusCode::TOO_MANY_REQUESTS, "the service is at its limit"),
@@ -341,6 +350,7 @@ fn fields_code(subject: Subject, faults: &[Fault]) -> Code {
         Subject::Transaction => Code::InvalidTransaction,
         Subject::Label => Code::InvalidLabel,
         Subject::ListEntry => Code::InvalidListEntry,
+        Subject::Override => Code::InvalidOverride,
     }
 }
 

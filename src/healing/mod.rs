@@ -10,7 +10,9 @@
 //! that an incident can be replayed from what was recorded of it. `runtime` feeds it and acts for it.
 
 pub mod action;
+pub mod breaker;
 pub mod finding;
+pub mod host;
 pub mod model;
 
 pub use action::Action;

@@ -77,6 +77,12 @@ impl Moment {
         u32::try_from(self.0.saturating_duration_since(earlier.0).as_micros()).unwrap_or(u32::MAX)
     }
 
+    /// Returns the microseconds from `earlier` to this, of any length; zero when it lies ahead.
+    #[must_use]
+    pub fn micros_after(self, earlier: Self) -> u64 {
+        u64::try_from(self.0.saturating_duration_since(earlier.0).as_micros()).unwrap_or(u64::MAX)
+    }
+
     /// Returns how long until this moment; zero when it has passed.
     #[must_use]
     pub fn remaining(self) -> Duration {

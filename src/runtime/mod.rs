@@ -1,10 +1,13 @@
 //! Floor 2: state, time and threads. Opens no socket.
 
 pub mod block;
+pub mod boot;
 pub mod clock;
 pub mod decisions;
 pub mod entities;
 pub mod explainer;
+pub mod guard;
+pub mod host;
 pub mod inference;
 pub mod release;
 pub mod reload;

@@ -292,7 +292,7 @@ impl Repository {
             let changed = "its files were changed since it was loaded; give the change a version of its own";
             return if is_same { Ok(model) } else { Err(changed.to_owned()) };
         }
-        let options = InferenceOptions { threads: std::num::NonZeroUsize::MIN, ..self.options.inference };
+        let options = InferenceOptions { threads: std::num::NonZeroUsize::MIN, ..self.options.inference.clone() };
         let model = Arc::new(resident::start(bundle, "candidate", options)?);
         self.candidates.lock().push(Loaded { model: Arc::clone(&model), schema: Arc::clone(&bundle.schema) });
         Ok(model)

@@ -6,10 +6,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::clock::Clock;
+use super::guard::Guard;
 use super::inference::{Inference, InferenceOptions, library};
-use super::release::bundle::Bundle;
+use super::release::bundle::{self, Bundle};
 use super::release::gates::{self, Limits};
 use super::slot::Model;
+use crate::healing::model::ModelRef;
 use crate::scoring::feature::Schema;
 use crate::telemetry::events::ModelRefused;
 
@@ -51,7 +54,7 @@ pub struct Resident {
 impl Resident {
     /// Loads what is configured.
     #[must_use]
-    pub fn load(options: &Options, inference: InferenceOptions, limits: &Limits) -> Self {
+    pub fn load(options: &Options, inference: &InferenceOptions, limits: &Limits) -> Self {
         let mut resident = Self::default();
         let library = if options.enabled { library::open(options.runtime_library.as_deref()).err() } else { None };
         if let Some(error) = &library {
@@ -61,7 +64,7 @@ impl Resident {
         let load = |name: &str, role| {
             let bundle = refused(name, read(&options.directory.join(name)))?;
             let schema = Arc::clone(&bundle.schema);
-            let checked = || check(&bundle, limits).and_then(|()| start(&bundle, role, inference));
+            let checked = || check(&bundle, limits).and_then(|()| start(&bundle, role, inference.clone()));
             let model = if starts { refused(name, checked()) } else { None };
             Some((schema, model.map(Arc::new)))
         };
@@ -101,6 +104,7 @@ fn check(bundle: &Bundle, limits: &Limits) -> Result<(), String> {
 
 /// Starts a bundle that has passed its gates.
 pub(super) fn start(bundle: &Bundle, role: &'static str, inference: InferenceOptions) -> Result<Model, String> {
+    let guard = guard(bundle, inference.breaker);
     let inference = Inference::start(bundle, inference).map_err(|error| error.to_string())?;
     Ok(Model {
         name: bundle.manifest.name.clone(),
@@ -110,5 +114,15 @@ pub(super) fn start(bundle: &Bundle, role: &'static str, inference: InferenceOpt
         thresholds: bundle.manifest.thresholds,
         baseline: bundle.baseline.baselines(),
         inference,
+        guard: Arc::new(guard),
     })
+}
+
+fn guard(bundle: &Bundle, options: crate::healing::breaker::Options) -> Guard {
+    let model = ModelRef {
+        name: bundle.manifest.name.clone(),
+        version: bundle.manifest.version.clone(),
+        sha256: bundle::sha256(&bundle.manifest_bytes),
+    };
+    Guard::new(model, options, Clock::system(), (&bundle.golden, bundle.manifest.tolerance))
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! reserve id ─> features ─> model (deadline) ─> rules, always ─> lists ─> decide ─> explain? ─> record
-//!     │                        └ any failure: no score, with its reason
+//!     │                        └ behind its guard; any failure: no score, with its reason
 //!     └ duplicate: the first answer again     conflict, in flight: said so
 //! ```
 //! Scoring never fails: a valid transaction gets exactly one decision (`SC-1`) that names one release
@@ -23,7 +23,8 @@ use super::clock::{Clock, Moment};
 use super::decisions::{Ledger, Recalled, Record, Reservation, Settled, Ticket};
 use super::entities::{Entities, LabelOutcome};
 use super::explainer::Budget;
-use super::inference::ModelFailure;
+use super::guard::Admitted;
+use super::inference::{ModelFailure, Scored};
 use super::slot::{Model, Release, Slot};
 use super::standin::StandinUse;
 use super::store::{Gate, Message, id_key, put_label};
@@ -32,6 +33,7 @@ use crate::domain::{
     DegradedReason, EvaluationStatus, FeatureVector, Label, Latency, Score, TextField, Timestamp, TraceId, Transaction,
 };
 use crate::telemetry::events;
+use crate::telemetry::guard::CallRefused;
 
 /// One transaction to score.
 #[derive(Clone, Debug)]
@@ -326,8 +328,18 @@ impl Scorer {
         if request.deadline <= now {
             return Err(DegradedReason::DeadlineExceeded);
         }
+        let permit = match model.guard.admit() {
+            Admitted::Call(permit) => permit,
+            Admitted::Refused => return Err(refused()),
+            Admitted::Sampled => {
+                model.guard.offer(row);
+                return Err(refused());
+            }
+        };
         let deadline = now.after(self.inner.options.model_deadline).min(request.deadline);
-        model.inference.score(row, deadline).await.map_err(|failure| {
+        let Scored { score, course } = model.inference.score_timed(row, deadline).await;
+        permit.settle_scored(score.as_ref().err(), course, model.guard.slow_after_us());
+        score.map_err(|failure| {
             let reason = degraded_by(&failure);
             events::ModelFailed { reason, failure: &failure }.emit();
             reason
@@ -349,6 +361,12 @@ fn answer_again(recalled: Recalled, payload_hash: u128) -> Answer {
 /// Picks the model's inputs out of the feature vector.
 pub(super) fn model_row(release: &Release, features: &FeatureVector) -> SmallVec<[f64; 64]> {
     release.schema.inputs().iter().map(|&place| features.values()[place]).collect()
+}
+
+/// A guard let nobody through, or not this call.
+fn refused() -> DegradedReason {
+    CallRefused.emit();
+    DegradedReason::BreakerOpen
 }
 
 fn degraded_by(failure: &ModelFailure) -> DegradedReason {

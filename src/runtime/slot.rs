@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use super::guard::Guard;
 use super::inference::Inference;
 use crate::domain::{RateTable, ReleaseFacts, RuleFacts, Thresholds};
 use crate::scoring::decide::policy::Policy;
@@ -33,6 +34,8 @@ pub struct Model {
     pub baseline: Vec<f64>,
     /// The threads that score.
     pub inference: Inference,
+    /// Who may ask it; a new model starts closed.
+    pub guard: Arc<Guard>,
 }
 
 /// Everything a decision follows from, swapped as one.

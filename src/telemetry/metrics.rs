@@ -13,6 +13,7 @@ use prometheus::{
 };
 
 use super::desk::Desk;
+use super::guard::Guards;
 use super::histogram::Latencies;
 use super::inference::Inference;
 use super::process::Process;
@@ -68,6 +69,8 @@ pub struct Metrics {
     pub model_rows: IntCounter,
     /// Raw calls of the inference protocol.
     pub inference: Inference,
+    /// What goes on at the guards of models.
+    pub guards: Guards,
     /// What goes on at the HTTP doors.
     pub http: Http,
     /// What goes on at the store.
@@ -211,6 +214,7 @@ impl Metrics {
             ),
             model_rows: build.counter("fraudd_model_rows_total", "Rows scored by models, explanations included."),
             inference: Inference::new(&build),
+            guards: Guards::new(&build),
             http: Http::new(&build),
             store: Store::new(&build),
             desk: Desk::new(&build),
@@ -294,6 +298,7 @@ impl Metrics {
         self.store.failures.with_label_values(&["write"]);
         self.store.gone.with_label_values(&["ledger"]);
         self.lanes.show_all();
+        self.guards.show_all();
         let families = self.registry.gather();
         families.iter().map(|family| (family.name().to_owned(), family.help().to_owned())).collect()
     }

@@ -30,7 +30,7 @@ pub const DECIDE: Door =
     door("POST", "/v1/decisions", Some(Scope::Score), "Score one transaction and record the decision");
 
 /// Every door; the busiest first.
-pub const DOORS: [Door; 20] = [
+pub const DOORS: [Door; 25] = [
     DECIDE,
     door("POST", "/v1/decisions:batch", Some(Scope::Score), "Score up to 1,000 transactions, answered in order"),
     door("POST", "/v1/decisions:dry-run", Some(Scope::Score), "Score without recording or changing anything"),
@@ -43,6 +43,11 @@ pub const DOORS: [Door; 20] = [
     door("GET", "/v1/rules", Some(Scope::Read), "Show the rules in force and how often they hit"),
     door("POST", "/v1/rules:validate", Some(Scope::Operate), "Check a rule file without loading it"),
     door("GET", "/v1/entities/{kind}/{id}", Some(Scope::Read), "Show what is known of an entity now"),
+    door("GET", "/v1/breaker", Some(Scope::Read), "Show the breaker of the active model"),
+    door("POST", "/v1/breaker/force-open", Some(Scope::Operate), "Keep calls from the active model for a while"),
+    door("POST", "/v1/breaker/force-closed", Some(Scope::Operate), "Let every call through for a while"),
+    door("POST", "/v1/breaker/observe-only", Some(Scope::Operate), "Let the breaker only say what it would do"),
+    door("POST", "/v1/breaker/clear", Some(Scope::Operate), "End what was forced"),
     door("GET", "/v1/models", Some(Scope::Read), "List the models"),
     door("GET", "/v1/health", Some(Scope::Read), "Show the state, the release and the numbers an operator asks first"),
     door("GET", "/livez", None, "Tell whether the process turns"),

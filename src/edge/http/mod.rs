@@ -10,6 +10,7 @@
 
 pub mod auth;
 mod body;
+mod breaker;
 mod decisions;
 pub mod doors;
 mod entities;
@@ -51,6 +52,11 @@ pub fn router(service: Arc<Service>) -> Router {
         .route("/v1/rules", get(rules::show))
         .route("/v1/rules:validate", post(rules::validate))
         .route("/v1/entities/{kind}/{id}", get(entities::show))
+        .route("/v1/breaker", get(breaker::show))
+        .route("/v1/breaker/force-open", post(breaker::force_open))
+        .route("/v1/breaker/force-closed", post(breaker::force_closed))
+        .route("/v1/breaker/observe-only", post(breaker::observe_only))
+        .route("/v1/breaker/clear", post(breaker::clear))
         .route("/v1/models", get(operations::models))
         .route("/v1/health", get(operations::health))
         .route("/livez", get(operations::livez))

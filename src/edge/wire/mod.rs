@@ -15,6 +15,7 @@ pub mod batch;
 pub mod contract;
 pub mod decision;
 pub mod entry;
+pub mod force;
 pub mod label;
 pub mod mapping;
 mod place;

@@ -86,6 +86,8 @@ pub enum Subject {
     Label,
     /// An allow or deny entry.
     ListEntry,
+    /// An override of the breaker.
+    Override,
 }
 
 impl Reject {

@@ -11,28 +11,26 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::course::{Course, Reached, Scored, ScoredRows};
+use super::crew::{Crew, Opener, Terms, Watched};
 use super::library;
-use super::queue::{Answer, Answers, Job, Queue};
+use super::queue::{Answer, Answers, Job, Queue, Reply};
 use super::raw::{RawAnswer, RawJob, Signature};
 use super::session::{self, Session};
 use super::tally::Tally;
-use super::worker::Worker;
 use crate::domain::Score;
+use crate::healing::breaker;
 use crate::runtime::block;
 use crate::runtime::clock::Moment;
 use crate::runtime::release::Bundle;
-use crate::tasks;
-
-/// How long dropping an engine waits for a run in progress before it lets its thread go.
-const JOIN_WAIT_MAX: Duration = Duration::from_secs(5);
+use crate::tasks::faults::Faults;
 
 /// How one model is run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct InferenceOptions {
     /// Threads, each with a session of its own.
     pub threads: NonZeroUsize,
@@ -42,6 +40,12 @@ pub struct InferenceOptions {
     pub batch_len_max: NonZeroUsize,
     /// Rows of raw calls that may wait, in a line of their own; further ones are refused.
     pub raw_queue_len_max: NonZeroUsize,
+    /// How long after the last caller has left a run is given up with its thread.
+    pub hang_after: Duration,
+    /// When the breaker of the model opens, and how it closes again.
+    pub breaker: breaker::Options,
+    /// Faults on purpose; none unless a test or a demonstration asks for them.
+    pub faults: Faults,
 }
 
 impl Default for InferenceOptions {
@@ -52,6 +56,9 @@ impl Default for InferenceOptions {
             queue_len_max: bound(1024),
             batch_len_max: bound(64),
             raw_queue_len_max: bound(16_384),
+            hang_after: Duration::from_secs(2),
+            breaker: breaker::Options::default(),
+            faults: Faults::default(),
         }
     }
 }
@@ -117,11 +124,8 @@ pub(super) struct Counters {
 
 /// One model, running.
 pub struct Inference {
-    queue: Arc<Queue>,
-    counters: Arc<Counters>,
-    threads: Vec<JoinHandle<()>>,
+    crew: Arc<Crew>,
     width: usize,
-    batch_len_max: usize,
     signature: Signature,
     tally: Tally,
 }
@@ -132,40 +136,65 @@ impl Inference {
     /// # Errors
     /// [`Error`] when ONNX Runtime, the model or a thread is not to be had.
     pub fn start(bundle: &Bundle, options: InferenceOptions) -> Result<Self, Error> {
-        let inputs = bundle.input_names();
-        let open = || Session::open(&bundle.model, &inputs, &bundle.manifest.output);
+        let (model, output) = (bundle.model.clone(), bundle.manifest.output.clone());
+        let names: Vec<String> = bundle.input_names().into_iter().map(str::to_owned).collect();
+        let open = move || {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            Session::open(&model, &names, &output)
+        };
         let sessions = (0..options.threads.get()).map(|_| open()).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self::with_sessions(sessions, options)?)
+        let name = format!("{}/{}", bundle.manifest.name, bundle.manifest.version);
+        let opener: Opener = Box::new(move || {
+            let mut session = open()?;
+            // The model took none before either: that was told at the start.
+            let _told = session.prepare_raw();
+            Ok(session)
+        });
+        Ok(Self::assemble(sessions, options, (&name, Some(opener)))?)
     }
 
-    /// Starts one thread for each session.
+    /// Starts one thread for each session. A thread that hangs cannot be replaced.
     ///
     /// # Errors
     /// The operating system's, when no thread can be had.
-    pub fn with_sessions(mut sessions: Vec<Session>, options: InferenceOptions) -> io::Result<Self> {
+    pub fn with_sessions(sessions: Vec<Session>, options: InferenceOptions) -> io::Result<Self> {
+        Self::assemble(sessions, options, ("", None))
+    }
+
+    fn assemble(
+        mut sessions: Vec<Session>,
+        options: InferenceOptions,
+        (name, opener): (&str, Option<Opener>),
+    ) -> io::Result<Self> {
         for session in &mut sessions {
             if let Err(reason) = session.prepare_raw() {
                 tracing::warn!(reason, "the model takes no raw calls");
             }
         }
-        let (len_max, raw_len_max) = (options.queue_len_max.get(), options.raw_queue_len_max.get());
-        let queue = Arc::new(Queue::new(len_max, raw_len_max, sessions.len()));
-        let counters = Arc::new(Counters::default());
+        let InferenceOptions { queue_len_max, raw_queue_len_max, batch_len_max, hang_after, faults, .. } = options;
+        let queue = Queue::new(queue_len_max.get(), raw_queue_len_max.get());
+        let terms = Terms { batch_len_max: batch_len_max.get(), hang_after, seam: faults.seam(name), opener };
         let width = sessions.first().map_or(0, Session::width);
         let signature = sessions.first().map(Session::signature).cloned().unwrap_or_default();
-        let (threads, tally) = (Vec::with_capacity(sessions.len()), Tally::default());
-        let batch_len_max = options.batch_len_max.get();
-        let mut engine = Self { queue, counters, threads, width, batch_len_max, signature, tally };
+        let engine = Self { crew: Arc::new(Crew::new(queue, terms)), width, signature, tally: Tally::default() };
         for session in sessions {
-            let worker = Worker {
-                session,
-                queue: Arc::clone(&engine.queue),
-                counters: Arc::clone(&engine.counters),
-                batch_len_max: options.batch_len_max.get(),
-            };
-            engine.threads.push(tasks::thread("inference", move || worker.work())?);
+            engine.crew.begin(session)?;
         }
         Ok(engine)
+    }
+
+    /// Writes off threads that hang, and replaces them and those that died. Opens sessions: not for an async thread.
+    pub fn watch(&self) -> Watched {
+        self.crew.watch()
+    }
+
+    /// Puts a new thread with a new session in the place of each, and returns how many; nobody waits longer for it.
+    /// Opens sessions: not for an async thread.
+    ///
+    /// # Errors
+    /// Why a session or a thread is not to be had; threads that are missing then are tried again by [`Self::watch`].
+    pub fn restart(&self) -> Result<usize, String> {
+        self.crew.replace_all()
     }
 
     /// Asks for the score of one row (values in input order), now; the future waits for the answer until `deadline`.
@@ -177,8 +206,17 @@ impl Inference {
         row: &[f64],
         deadline: Moment,
     ) -> impl Future<Output = Result<Score, ModelFailure>> + Send + use<> {
+        let asked = self.score_timed(row, deadline);
+        async move { asked.await.score }
+    }
+
+    /// Asks for the score of one row, now; the future says where the time went, too.
+    pub fn score_timed(&self, row: &[f64], deadline: Moment) -> impl Future<Output = Scored> + Send + use<> {
         let asked = self.ask(row.to_vec(), 1, deadline);
-        async move { asked.await.pop().unwrap_or(Err(ModelFailure::Timeout)) }
+        async move {
+            let Reply { mut answers, course } = asked.await;
+            Scored { score: answers.pop().unwrap_or(Err(ModelFailure::Timeout)), course }
+        }
     }
 
     /// Asks for the scores of many rows (row-major, in input order), now, in as few runs as the bound allows.
@@ -189,22 +227,24 @@ impl Inference {
     ) -> impl Future<Output = Vec<Result<Score, ModelFailure>>> + Send + use<> {
         let rows = cells.len() / self.width.max(1);
         let asked = self.ask(cells, rows, deadline);
-        async move { asked.await.into_vec() }
+        async move { asked.await.answers.into_vec() }
     }
 
     /// Asks for the scores of many rows (row-major, in input order), now, from a thread that may block.
     pub fn ask_now(&self, cells: Vec<f64>, deadline: Moment) -> Asked {
         let rows = cells.len() / self.width.max(1);
         let (reply, answer) = oneshot::channel();
-        let answer = self.push(cells, rows, deadline, reply).map(|()| answer);
-        self.queue.rouse();
-        Asked { rows, deadline, answer }
+        let asked_at = Moment::now();
+        let answer = self.push(cells, (rows, asked_at, deadline), reply).map(|number| (number, answer));
+        let crew = Arc::clone(&self.crew);
+        crew.queue.rouse();
+        Asked { crew, rows, since: asked_at, deadline, answer }
     }
 
     /// Returns how many rows one run takes at most: more of them are asked for in parts, so that nobody waits for all.
     #[must_use]
-    pub const fn batch_len_max(&self) -> usize {
-        self.batch_len_max
+    pub fn batch_len_max(&self) -> usize {
+        self.crew.batch_len_max
     }
 
     /// Asks for every float output of many rows (row-major, in input order), now; the future waits until `deadline`.
@@ -221,7 +261,7 @@ impl Inference {
         let pushed = if rows > 0 && rows * self.width == cells.len() {
             let asked_at = Moment::now();
             let job = RawJob { cells, rows_left: rows, asked_at, deadline, answer: RawAnswer::default(), reply };
-            self.queue.push_raw(Box::new(job)).map_err(|_| ModelFailure::QueueFull)
+            self.crew.queue.push_raw(Box::new(job)).map_err(|_| ModelFailure::QueueFull)
         } else {
             Err(ModelFailure::Failed(format!("tried {} values where rows have {}", cells.len(), self.width).into()))
         };
@@ -250,81 +290,99 @@ impl Inference {
     /// Returns what this engine has done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        let counters = &self.crew.counters;
         Stats {
-            queue_len: self.queue.rows(),
-            raw_queue_len: self.queue.raw_rows(),
-            runs_total: self.counters.runs.load(Relaxed),
-            rows_total: self.counters.rows.load(Relaxed),
-            run_micros_total: self.counters.run_micros.load(Relaxed),
-            late_total: self.counters.late.load(Relaxed),
+            queue_len: self.crew.queue.rows(),
+            raw_queue_len: self.crew.queue.raw_rows(),
+            runs_total: counters.runs.load(Relaxed),
+            rows_total: counters.rows.load(Relaxed),
+            run_micros_total: counters.run_micros.load(Relaxed),
+            late_total: counters.late.load(Relaxed),
         }
     }
 
     fn push(
         &self,
         cells: Vec<f64>,
-        rows: usize,
-        deadline: Moment,
-        reply: oneshot::Sender<Answers>,
-    ) -> Result<(), ModelFailure> {
+        (rows, asked_at, deadline): (usize, Moment, Moment),
+        reply: oneshot::Sender<Reply>,
+    ) -> Result<u64, ModelFailure> {
         if rows * self.width != cells.len() {
             let text = format!("tried {} values where rows have {}", cells.len(), self.width);
             return Err(ModelFailure::Failed(text.into()));
         }
-        let job = Job { cells, rows, asked_at: Moment::now(), deadline, reply };
-        self.queue.push(job).map_err(|_| ModelFailure::QueueFull)
+        let job = Job { number: 0, cells, rows, asked_at, deadline, reply };
+        self.crew.queue.push(job).map_err(|_| ModelFailure::QueueFull)
     }
 
-    fn ask(&self, cells: Vec<f64>, rows: usize, deadline: Moment) -> impl Future<Output = Answers> + Send + use<> {
+    fn ask(&self, cells: Vec<f64>, rows: usize, deadline: Moment) -> impl Future<Output = Reply> + Send + use<> {
         let (reply, answer) = oneshot::channel();
-        let pushed = self.push(cells, rows, deadline, reply);
-        let every = move |failure: ModelFailure| std::iter::repeat_n(Answer::Err(failure), rows).collect();
-        let queue = Arc::clone(&self.queue);
+        let asked_at = Moment::now();
+        let pushed = self.push(cells, (rows, asked_at, deadline), reply);
+        let crew = Arc::clone(&self.crew);
         async move {
-            if let Err(failure) = pushed {
-                return every(failure);
-            }
+            let number = match pushed {
+                Ok(number) => number,
+                Err(failure) => return unanswered(&crew, (rows, None, asked_at), failure),
+            };
             // Waking a thread costs as much as scoring a row. Whoever is ready to run on this worker asks
             // first: one wake-up and one run then serve them all. Nothing is waited for: with nobody
             // ready this is one look at the sockets.
             tokio::task::yield_now().await;
-            queue.rouse();
+            crew.queue.rouse();
             match tokio::time::timeout_at(deadline.instant().into(), answer).await {
-                Ok(Ok(answers)) => answers,
+                Ok(Ok(reply)) => reply,
                 // The worker drops a late job, and with it the sender.
-                Ok(Err(_)) | Err(_) => every(ModelFailure::Timeout),
+                Ok(Err(_)) | Err(_) => unanswered(&crew, (rows, Some(number), asked_at), ModelFailure::Timeout),
             }
         }
     }
 }
 
+/// What callers get for rows that no run answered.
+fn unanswered(crew: &Crew, (rows, number, asked_at): (usize, Option<u64>, Moment), failure: ModelFailure) -> Reply {
+    let course = match &failure {
+        // What is wrong is known at once, whatever the threads do.
+        ModelFailure::Failed(_) => Course { reached: Reached::Answer, ..Course::default() },
+        ModelFailure::QueueFull | ModelFailure::Timeout | ModelFailure::NotFinite | ModelFailure::OutOfRange => {
+            // Numbers begin at one.
+            crew.course_of(number.unwrap_or(0), asked_at)
+        }
+    };
+    Reply { answers: std::iter::repeat_n(Answer::Err(failure), rows).collect::<Answers>(), course }
+}
+
 /// Rows that a thread asked for.
 pub struct Asked {
+    crew: Arc<Crew>,
     rows: usize,
+    since: Moment,
     deadline: Moment,
-    answer: Result<oneshot::Receiver<Answers>, ModelFailure>,
+    answer: Result<(u64, oneshot::Receiver<Reply>), ModelFailure>,
 }
 
 impl Asked {
     /// Waits for the answers, one a row. Blocks until the deadline at most.
     #[must_use]
-    pub fn wait(self) -> Vec<Result<Score, ModelFailure>> {
-        let failure = match self.answer {
+    pub fn wait(self) -> ScoredRows {
+        let Self { crew, rows, since, deadline, answer } = self;
+        let (number, failure) = match answer {
             // The worker drops a late job, and with it the sender.
-            Ok(answer) => match block::until(answer, self.deadline) {
-                Some(Ok(answers)) => return answers.into_vec(),
-                Some(Err(_)) | None => ModelFailure::Timeout,
+            Ok((number, answer)) => match block::until(answer, deadline) {
+                Some(Ok(Reply { answers, course })) => return ScoredRows { scores: answers.into_vec(), course },
+                Some(Err(_)) | None => (Some(number), ModelFailure::Timeout),
             },
-            Err(failure) => failure,
+            Err(failure) => (None, failure),
         };
-        vec![Err(failure); self.rows]
+        let Reply { answers, course } = unanswered(&crew, (rows, number, since), failure);
+        ScoredRows { scores: answers.into_vec(), course }
     }
 }
 
 impl std::fmt::Debug for Inference {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Inference")
-            .field("threads", &self.threads.len())
+            .field("threads", &self.crew.len())
             .field("stats", &self.stats())
             .finish_non_exhaustive()
     }
@@ -332,14 +390,6 @@ impl std::fmt::Debug for Inference {
 
 impl Drop for Inference {
     fn drop(&mut self) {
-        self.queue.close();
-        if !self.queue.wait_until_left(JOIN_WAIT_MAX) {
-            // A run cannot be interrupted safely: its thread ends by itself when the run does.
-            tracing::warn!(wait_s = JOIN_WAIT_MAX.as_secs(), "an inference run does not end: its thread is left alone");
-            return;
-        }
-        for thread in self.threads.drain(..) {
-            let _panicked = thread.join();
-        }
+        self.crew.close();
     }
 }

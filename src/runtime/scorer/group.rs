@@ -13,13 +13,14 @@ use std::sync::Arc;
 
 use super::explained::{Due, Explained};
 use super::weigh::Weighed;
-use super::{Evaluation, Release, Request, Scorer, degraded_by, model_row};
+use super::{Evaluation, Release, Request, Scorer, degraded_by, model_row, refused};
 use crate::domain::{DegradedReason, Label, Latency, Score, Transaction};
 use crate::runtime::block;
 use crate::runtime::clock::Moment;
 use crate::runtime::decisions::{Claimed, Held, Origin, Record, StreamClaim};
 use crate::runtime::entities::LabelOutcome;
-use crate::runtime::inference::ModelFailure;
+use crate::runtime::guard::Admitted;
+use crate::runtime::inference::{Asked, Course, ModelFailure, ScoredRows};
 use crate::runtime::slot::Model;
 use crate::runtime::store::{id_key, put_transaction};
 use crate::runtime::stream::ownership::Standing;
@@ -190,14 +191,28 @@ impl Scorer {
     /// Asks the model for every row that it may be asked for.
     fn ask_group(&self, release: &Release, pending: &mut [Pending]) {
         let Some(model) = &release.model else { return };
-        let asking: Vec<usize> = (0..pending.len()).filter(|place| pending[*place].bar.is_none()).collect();
+        let (mut asking, mut permits) = (Vec::with_capacity(pending.len()), Vec::with_capacity(pending.len()));
+        for (place, pending) in pending.iter_mut().enumerate().filter(|(_, pending)| pending.bar.is_none()) {
+            match model.guard.admit() {
+                Admitted::Call(permit) => {
+                    permits.push(permit);
+                    asking.push(place);
+                    continue;
+                }
+                Admitted::Refused => {}
+                Admitted::Sampled => model.guard.offer(&pending.evaluation.row),
+            }
+            pending.evaluation.score = Err(refused());
+        }
         let Some(first) = asking.first() else { return };
         let started = Moment::now();
         let width = pending[*first].evaluation.row.len();
         let rows = asking.iter().map(|place| pending[*place].evaluation.row.as_slice());
         let scores = self.ask_runs(model, rows, width);
         let share = share_of(started, asking.len());
-        for (place, score) in asking.into_iter().zip(scores) {
+        let slow_after_us = self.slow_after_us(model);
+        for ((place, permit), (score, course)) in asking.into_iter().zip(permits).zip(scores) {
+            permit.settle_scored(score.as_ref().err(), course, slow_after_us);
             let evaluation = &mut pending[place].evaluation;
             evaluation.latency.model = share;
             evaluation.score = score.map_err(|failure| {
@@ -208,13 +223,21 @@ impl Scorer {
         }
     }
 
+    /// Returns what a run of rows of the stream may compute: nobody waits for one of them alone, so half of
+    /// what they have is not slow.
+    fn slow_after_us(&self, model: &Model) -> u64 {
+        let half = self.inner.options.stream_model_deadline / 2;
+        model.guard.slow_after_us().max(u64::try_from(half.as_micros()).unwrap_or(u64::MAX))
+    }
+
     /// Asks for rows in runs, each with a deadline of its own, and waits for their scores in order.
     fn ask_runs<'a>(
         &self,
         model: &Model,
         rows: impl Iterator<Item = &'a [f64]>,
         width: usize,
-    ) -> Vec<Result<Score, ModelFailure>> {
+    ) -> Vec<(Result<Score, ModelFailure>, Course)> {
+        let told = |ScoredRows { scores, course }| scores.into_iter().map(move |score| (score, course));
         let run_cells = model.inference.batch_len_max() * width.max(1);
         let (mut scores, mut asked) = (Vec::new(), VecDeque::with_capacity(RUNS_AHEAD));
         let mut cells = Vec::with_capacity(run_cells);
@@ -225,13 +248,13 @@ impl Scorer {
                 continue;
             }
             if asked.len() == RUNS_AHEAD {
-                scores.extend(asked.pop_front().map(crate::runtime::inference::Asked::wait).into_iter().flatten());
+                scores.extend(asked.pop_front().map(Asked::wait).into_iter().flat_map(told));
             }
             let deadline = Moment::now().after(self.inner.options.stream_model_deadline);
             let next = Vec::with_capacity(if rows.peek().is_some() { run_cells } else { 0 });
             asked.push_back(model.inference.ask_now(std::mem::replace(&mut cells, next), deadline));
         }
-        scores.extend(asked.into_iter().flat_map(crate::runtime::inference::Asked::wait));
+        scores.extend(asked.into_iter().map(Asked::wait).flat_map(told));
         scores
     }
 
@@ -273,7 +296,7 @@ impl Scorer {
             let explained = match explained {
                 Err(said) => said,
                 Ok(due) => {
-                    let own: Vec<_> = scores.by_ref().take(due.inputs.len()).collect();
+                    let own: Vec<_> = scores.by_ref().take(due.inputs.len()).map(|(score, _)| score).collect();
                     self.inner.parts.explanations.settle(&due.spending, whole_micros(row_micros * own.len() as f64));
                     due.explained(own, release, deadline)
                 }

@@ -55,6 +55,7 @@ pub use sealed::{read_record, seal_record};
 pub(crate) use encoding::{Event as StoredEvent, event as read_event};
 pub(crate) use encoding::{id_hash, id_key, put_confirmed, put_known, put_label, put_record, put_transaction};
 pub(crate) use queue::{Decided, Group, Message, Queue};
+pub(in crate::runtime) use segment::write_whole;
 
 use crate::domain::Span;
 use crate::runtime::clock::Clock;

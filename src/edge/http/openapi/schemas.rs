@@ -67,7 +67,7 @@ pub(super) fn all() -> Value {
         "Stream": stream(),
         "Problem": problem(),
     });
-    for (name, schema) in super::inference::schemas() {
+    for (name, schema) in super::inference::schemas().into_iter().chain(super::breaker::schemas()) {
         all[name] = schema;
     }
     all

@@ -168,7 +168,7 @@ impl Instance {
         };
         // A run takes few rows, so that a group is several runs.
         let inference = InferenceOptions { batch_len_max: 16.try_into().expect("a bound"), ..Default::default() };
-        let resident = resident::Resident::load(&options, inference, &Limits::default());
+        let resident = resident::Resident::load(&options, &inference, &Limits::default());
         let loaded = resident.active.expect("the shipped model");
         let changed: Result<_, entities::Error> = self.scorer.slot().change(|release| {
             let plan = self.entities.admit(&loaded.schema)?;
