@@ -5,6 +5,7 @@
 
 mod kafka;
 mod reader;
+mod retraining;
 mod size;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use crate::edge::http::inference as protocol;
 use crate::edge::http::service::Limits;
 use crate::edge::http::{Keys, server};
 use crate::edge::kafka::options as stream;
+use crate::edge::outbound::webhook;
 use crate::edge::wire::UnknownFields;
 use crate::runtime::inference::InferenceOptions;
 use crate::runtime::{decisions, entities, explainer, reload, resident, store};
@@ -63,6 +65,10 @@ pub struct Settings {
     pub ledger: decisions::Options,
     /// Where state is kept on disk, when anywhere.
     pub state: Option<store::Options>,
+    /// When a new model is asked for, and who trains it.
+    pub retraining: crate::runtime::retraining::Options,
+    /// Where requests and pages go, when anywhere.
+    pub webhook: Option<webhook::Options>,
     /// How the stream is taken part in, when at all.
     pub kafka: Option<stream::Options>,
     /// How contributions are paid for.
@@ -116,6 +122,8 @@ impl Settings {
                 bytes_max: reader.get::<Size>("ledger.memory_max").bytes(),
             },
             state: state(reader),
+            retraining: retraining::read(reader),
+            webhook: retraining::webhook(reader),
             kafka: kafka::read(reader),
             explain: explainer::Options { cpu_ms_per_second: bounded(reader, "explain.cpu_ms_per_second", 0, 1_000) },
             files: reload::Paths {
@@ -253,8 +261,19 @@ fn state(reader: &mut Reader) -> Option<store::Options> {
     let is_in_range = (64 << 10..=1 << 30).contains(&segment_len_max);
     reader.expect(is_in_range, "state.segment_size", "expected 64KiB to 1GiB");
     let age_max: Span = reader.get("ledger.age_max");
+    // Who retrains here learns from labels as old as the decisions.
+    let events_age_min = if retraining::is_local(reader) { age_max } else { Span::ZERO };
     let directory = reader.path("state.directory")?;
-    Some(store::Options { directory, durability, on_failure, bytes_max, age_max, segment_len_max, sync_interval })
+    Some(store::Options {
+        directory,
+        durability,
+        on_failure,
+        bytes_max,
+        age_max,
+        events_age_min,
+        segment_len_max,
+        sync_interval,
+    })
 }
 
 fn rates(reader: &mut Reader) -> RateTable {

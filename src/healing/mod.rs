@@ -12,6 +12,7 @@
 pub mod action;
 pub mod finding;
 pub mod model;
+pub mod retraining;
 
 pub use action::Action;
 pub use finding::{Alarm, Evidence, Finding, Verdict};
