@@ -101,6 +101,7 @@ impl Settings {
     }
 
     fn read(reader: &mut Reader) -> Self {
+        let retraining = retraining::read(reader);
         Self {
             listen: reader.get("server.listen"),
             threads: NonZeroUsize::new(reader.get("server.threads")),
@@ -121,8 +122,8 @@ impl Settings {
                 age_max: positive(reader, "ledger.age_max"),
                 bytes_max: reader.get::<Size>("ledger.memory_max").bytes(),
             },
-            state: state(reader),
-            retraining: retraining::read(reader),
+            state: state(reader, retraining.is_local()),
+            retraining,
             webhook: retraining::webhook(reader),
             kafka: kafka::read(reader),
             explain: explainer::Options { cpu_ms_per_second: bounded(reader, "explain.cpu_ms_per_second", 0, 1_000) },
@@ -253,7 +254,7 @@ fn entities(reader: &mut Reader) -> entities::Options {
     }
 }
 
-fn state(reader: &mut Reader) -> Option<store::Options> {
+fn state(reader: &mut Reader, learns_from_it: bool) -> Option<store::Options> {
     let bytes = |size: Size| u64::try_from(size.bytes()).unwrap_or(u64::MAX);
     let (bytes_max, segment_len_max) = (bytes(reader.get("state.bytes_max")), bytes(reader.get("state.segment_size")));
     let (durability, on_failure) = (reader.get("state.durability"), reader.get("state.on_failure"));
@@ -261,8 +262,8 @@ fn state(reader: &mut Reader) -> Option<store::Options> {
     let is_in_range = (64 << 10..=1 << 30).contains(&segment_len_max);
     reader.expect(is_in_range, "state.segment_size", "expected 64KiB to 1GiB");
     let age_max: Span = reader.get("ledger.age_max");
-    // Who retrains here learns from labels as old as the decisions.
-    let events_age_min = if retraining::is_local(reader) { age_max } else { Span::ZERO };
+    // Labels are kept as long as the decisions they are about.
+    let events_age_min = if learns_from_it { age_max } else { Span::ZERO };
     let directory = reader.path("state.directory")?;
     Some(store::Options {
         directory,

@@ -25,7 +25,8 @@ pub(super) fn read(reader: &mut Reader) -> Options {
         declined: reader.get("retraining.declined"),
     };
     let deadline = positive(reader, "retraining.deadline").to_std();
-    let command = command_of(reader);
+    let command = reader.get::<String>("retraining.command");
+    let command: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
     if ask.is_enabled && !command.is_empty() {
         beside(reader, ask.maturity);
     }
@@ -34,11 +35,6 @@ pub(super) fn read(reader: &mut Reader) -> Options {
         command: (!command.is_empty()).then_some(command::Options { command, deadline, grace: GRACE }),
         directory: reader.path("state.directory").map(|state| state.join("retraining")),
     }
-}
-
-/// Tells whether this instance trains by itself, from its own store.
-pub(super) fn is_local(reader: &mut Reader) -> bool {
-    reader.get("retraining.enabled") && !command_of(reader).is_empty()
 }
 
 /// Reads where events go.
@@ -52,10 +48,6 @@ pub(super) fn webhook(reader: &mut Reader) -> Option<webhook::Options> {
     let instance = reader.optional("kafka.instance");
     let source = instance.map_or_else(|| "fraudd".to_owned(), |instance| format!("fraudd/{instance}"));
     Some(webhook::Options { url, secret, timeout, source })
-}
-
-fn command_of(reader: &mut Reader) -> Vec<String> {
-    reader.get::<String>("retraining.command").split_whitespace().map(str::to_owned).collect()
 }
 
 /// Checks what the local command needs of other sections.

@@ -53,9 +53,11 @@ pub struct Options {
 impl std::fmt::Debug for Options {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let secret = self.secret.as_ref().map(|_| "***");
-        let Self { url, timeout, source, .. } = self;
+        let Self { timeout, source, .. } = self;
+        // What follows the host may be a token.
+        let url: String = self.url.split_inclusive('/').take(3).collect();
         out.debug_struct("Options")
-            .field("url", url)
+            .field("url", &url)
             .field("secret", &secret)
             .field("timeout", timeout)
             .field("source", source)

@@ -44,6 +44,14 @@ pub struct Options {
     pub directory: Option<PathBuf>,
 }
 
+impl Options {
+    /// Tells whether this instance trains by itself, from its own store.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.ask.is_enabled && self.command.is_some() && self.directory.is_some()
+    }
+}
+
 /// Hands a request to somebody else; an error says why it could not be.
 pub type Door = Box<dyn Fn(&Request) -> Result<(), String> + Send + Sync>;
 

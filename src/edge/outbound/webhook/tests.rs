@@ -123,8 +123,9 @@ fn a_signature_is_hmac_sha256() {
 
 #[test]
 fn secrets_are_not_shown_and_wrong_urls_are_said() {
-    let shown = format!("{:?}", options("http://h/".into()));
+    let shown = format!("{:?}", options("http://h:9095/T0/token?key=k".into()));
     assert!(!shown.contains("hush") && shown.contains("***"), "{shown}");
+    assert!(shown.contains("http://h:9095/") && !shown.contains("T0"), "{shown}");
     assert_eq!(url_fault("http://127.0.0.1:9095/x"), None);
     assert!(url_fault("https://hooks.example/").is_some_and(|fault| fault.contains("forwarder")));
     for wrong in ["", "ftp://x/", "127.0.0.1:9095", "http://"] {
