@@ -194,7 +194,7 @@ fn retraining_needs_something_to_learn_from() {
         [retraining]
         enabled = true
         command = \"models/training/retrain.sh --fast\"
-        webhook_url = \"https://hooks.example/T0/token\"
+        webhook_url = \"https://hooks.example/T0/tok9\"
         webhook_secret = \"hush\"
         cap_per_day = 49
         declined = \"all\"
@@ -216,7 +216,7 @@ fn retraining_needs_something_to_learn_from() {
         + "[state]\ndirectory = \"state\"\n[ledger]\nage_max = \"97d\"\n";
     let (settings, effective) = load(&whole, &[]).expect("valid");
     let shown = format!("{effective:?}{settings:?}");
-    assert!(!shown.contains("hush") && !shown.contains("token"), "{shown}");
+    assert!(!shown.contains("hush") && !shown.contains("tok9"), "{shown}");
     assert!(settings.retraining.is_local());
     let command = settings.retraining.command.expect("a command").command;
     assert_eq!(command, ["models/training/retrain.sh", "--fast"]);
