@@ -42,6 +42,8 @@ unit:
 	cargo test --locked --workspace --lib --bins --tests
 	python3 -m unittest discover --buffer -s loadtest
 	python3 -m unittest discover --buffer -s tests/kafka
+	@if [ -x .deps/python/bin/python ]; then .deps/python/bin/python -m unittest discover --buffer -s models/training; \
+	  else echo "skipped: models/training, no Python in .deps/python (make python)"; fi
 
 # The debug binary that `unit` builds: it has the crash points that a release build has not.
 kafka-test: runtime ## Exactly once against real Kafka, the short form: crashes, members, doors, brokers, network, state; under 8 minutes.
