@@ -12,7 +12,7 @@ ADDRESS ?= 127.0.0.1:8080
 ENGINE ?= $(shell command -v podman || echo docker)
 IMAGE ?= localhost/fraudd:latest
 
-.PHONY: help run build runtime python test crash-test format lint unit doc deny operators image container-test cluster-test alerts-test k8s-test bench bench-rest bench-kafka oip-test kafka-test chaos-kafka kafka kafka-stop kafka-delete loadtest handbook converters model release clean
+.PHONY: help run build runtime python test crash-test format lint unit doc deny operators image container-test cluster-test alerts-test k8s-test bench bench-rest bench-kafka oip-test kafka-test chaos-kafka kafka kafka-stop kafka-delete loadtest handbook heal-handbook converters model release clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -42,6 +42,8 @@ unit:
 	cargo test --locked --workspace --lib --bins --tests
 	python3 -m unittest discover --buffer -s loadtest
 	python3 -m unittest discover --buffer -s tests/kafka
+	@if [ -x .deps/python/bin/python ]; then .deps/python/bin/python -m unittest discover --buffer -s models/training; \
+	  else echo "skipped: models/training, no Python in .deps/python (make python)"; fi
 
 # The debug binary that `unit` builds: it has the crash points that a release build has not.
 kafka-test: runtime ## Exactly once against real Kafka, the short form: crashes, members, doors, brokers, network, state; under 8 minutes.
@@ -112,6 +114,9 @@ model: build python ## Simulates, trains, packs and validates both shipped bundl
 
 handbook: build python ## Feature parity, metric parity and average precision on the reference data, through the running service.
 	models/training/handbook.sh
+
+heal-handbook: build python ## How much retraining heals a cold-started model on the reference data, by average precision.
+	models/training/heal_handbook.sh
 
 converters: build python ## The converter matrix: which exporters serve, and how many rows they move.
 	models/training/converters.sh

@@ -175,6 +175,7 @@ fn journal(name: &str, records: u64, durability: Durability) {
         on_failure: OnFailure::Refuse,
         bytes_max: 8 << 30,
         age_max: Span::from_days(36_500),
+        events_age_min: Span::ZERO,
         segment_len_max: 32 << 20,
         sync_interval: Duration::from_millis(50),
     };

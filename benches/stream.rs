@@ -90,6 +90,7 @@ fn main() {
         on_failure: OnFailure::Answer,
         bytes_max: 8 << 30,
         age_max: Span::from_days(36_500),
+        events_age_min: Span::ZERO,
         segment_len_max: 64 << 20,
         sync_interval: Duration::from_millis(50),
     };

@@ -47,8 +47,11 @@ def cards_of(history, transaction_ids):
     return numpy.array([cards[name] for name in transaction_ids])
 
 
-def golden_rows(rows, probability, labels, random):
-    """A sample of frauds and genuine rows, each weighing what it stands for, in the order of time."""
+def golden_rows(rows, probability, labels, random, shares=None):
+    """A sample of frauds and genuine rows, each weighing what it stands for, in the order of time.
+
+    `shares` are the rows' own weights, when not all stand for one transaction.
+    """
     frauds, genuine = numpy.flatnonzero(labels == 1), numpy.flatnonzero(labels == 0)
     if len(frauds) < GOLDEN_FRAUDS_MIN:
         raise SystemExit(f"{len(frauds)} frauds in validation and test are fewer than {GOLDEN_FRAUDS_MIN}: simulate longer")
@@ -57,7 +60,8 @@ def golden_rows(rows, probability, labels, random):
         weight = len(places) / len(chosen)
         for place in chosen:
             cells = [None if numpy.isnan(cell) else float(cell) for cell in rows[place]]
-            yield {"row": cells, "label": bool(labels[place]), "probability": float(probability[place]), "weight": weight}
+            own = weight if shares is None else weight * float(shares[place])
+            yield {"row": cells, "label": bool(labels[place]), "probability": float(probability[place]), "weight": own}
 
 
 def thresholds(scores, review_rate, decline_rate):

@@ -9,6 +9,7 @@
 
 mod guards;
 mod replay;
+mod retraining;
 mod schemas;
 mod state;
 mod stream;
@@ -43,6 +44,8 @@ use crate::tasks::{self, OnExit, Shutdown};
 use crate::telemetry::events::{InsecureAccess, ReleaseLoaded, ServiceStarted};
 use crate::telemetry::{RuleCounters, otlp, trace};
 pub use replay::{Alarms, ReplayOptions, ReplayReport, replay};
+use retraining::Outbound;
+pub use retraining::REQUESTED;
 pub use schemas::{inexact_kinds, retention, schemas};
 use state::State;
 use stream::Stream;
@@ -187,6 +190,7 @@ impl App {
         }
         let store = store.map(|store| store.start(service.scorer.ledger(), &entities, &shutdown).map(Arc::new));
         let store = store.transpose()?;
+        let outbound = Arc::new(Outbound::start(&settings, None)?);
         let listener =
             http::listen(settings.listen).with_context(|| format!("tried to listen on {}", settings.listen))?;
         let address = listener.local_addr()?;
@@ -235,6 +239,8 @@ impl App {
         if let Some(reading) = reading {
             reading.drain().await;
         }
+        // A run that learns from the store ends before the store does.
+        tokio::task::spawn_blocking(move || outbound.close()).await?;
         state::close(store).await?;
         filled
     }

@@ -98,6 +98,7 @@ pub fn replay(
         on_failure: OnFailure::Refuse,
         bytes_max: u64::MAX,
         age_max: Span::from_days(36_500),
+        events_age_min: Span::ZERO,
         segment_len_max: SEGMENT_LEN_MAX,
         sync_interval: Duration::from_millis(200),
     });

@@ -9,9 +9,11 @@ pub mod model;
 pub mod probe;
 pub mod replay;
 pub mod serve;
+mod sheet;
 pub mod simulate;
 pub mod store;
 pub mod topics;
+pub mod training_set;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -37,6 +39,7 @@ Examples:
   fraudd audit reproduce tx-1001
   fraudd replay tx.jsonl --store replayed --labels labels.jsonl
   fraudd store check state
+  fraudd training-set --store state --schema models/card-fraud/1.0.0/features.toml --out set.parquet
   fraudd topics create --config config/run.toml
   fraudd dead list --config config/run.toml
 
@@ -66,6 +69,8 @@ enum Command {
     Dead(dead::Args),
     /// Check a store, or copy what is readable of a damaged one
     Store(store::Args),
+    /// Write recorded decisions with their labels as rows to learn from
+    TrainingSet(training_set::Args),
 }
 
 /// Runs the command line: 0 when all went well, 1 when a check said no, 2 when it could not be carried out,
@@ -84,6 +89,7 @@ pub fn run() -> ExitCode {
         Command::Topics(args) => topics::run(&args),
         Command::Dead(args) => dead::run(&args),
         Command::Store(args) => store::run(&args),
+        Command::TrainingSet(args) => training_set::run(&args),
     };
     done.unwrap_or_else(|error: anyhow::Error| {
         // Nobody may be there to read it.

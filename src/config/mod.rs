@@ -6,6 +6,7 @@
 mod breaker;
 mod kafka;
 mod reader;
+mod retraining;
 mod size;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use crate::edge::http::inference as protocol;
 use crate::edge::http::service::Limits;
 use crate::edge::http::{Keys, server};
 use crate::edge::kafka::options as stream;
+use crate::edge::outbound::webhook;
 use crate::edge::wire::UnknownFields;
 use crate::healing::host;
 use crate::runtime::inference::InferenceOptions;
@@ -67,6 +69,10 @@ pub struct Settings {
     pub ledger: decisions::Options,
     /// Where state is kept on disk, when anywhere.
     pub state: Option<store::Options>,
+    /// When a new model is asked for, and who trains it.
+    pub retraining: crate::runtime::retraining::Options,
+    /// Where requests and pages go, when anywhere.
+    pub webhook: Option<webhook::Options>,
     /// How the stream is taken part in, when at all.
     pub kafka: Option<stream::Options>,
     /// How contributions are paid for.
@@ -99,6 +105,7 @@ impl Settings {
     }
 
     fn read(reader: &mut Reader) -> Self {
+        let retraining = retraining::read(reader);
         Self {
             listen: reader.get("server.listen"),
             threads: NonZeroUsize::new(reader.get("server.threads")),
@@ -120,7 +127,9 @@ impl Settings {
                 age_max: positive(reader, "ledger.age_max"),
                 bytes_max: reader.get::<Size>("ledger.memory_max").bytes(),
             },
-            state: state(reader),
+            state: state(reader, retraining.is_local()),
+            retraining,
+            webhook: retraining::webhook(reader),
             kafka: kafka::read(reader),
             explain: explainer::Options { cpu_ms_per_second: bounded(reader, "explain.cpu_ms_per_second", 0, 1_000) },
             files: reload::Paths {
@@ -253,7 +262,7 @@ fn entities(reader: &mut Reader) -> entities::Options {
     }
 }
 
-fn state(reader: &mut Reader) -> Option<store::Options> {
+fn state(reader: &mut Reader, learns_from_it: bool) -> Option<store::Options> {
     let bytes = |size: Size| u64::try_from(size.bytes()).unwrap_or(u64::MAX);
     let (bytes_max, segment_len_max) = (bytes(reader.get("state.bytes_max")), bytes(reader.get("state.segment_size")));
     let (durability, on_failure) = (reader.get("state.durability"), reader.get("state.on_failure"));
@@ -261,8 +270,19 @@ fn state(reader: &mut Reader) -> Option<store::Options> {
     let is_in_range = (64 << 10..=1 << 30).contains(&segment_len_max);
     reader.expect(is_in_range, "state.segment_size", "expected 64KiB to 1GiB");
     let age_max: Span = reader.get("ledger.age_max");
+    // Labels are kept as long as the decisions they are about.
+    let events_age_min = if learns_from_it { age_max } else { Span::ZERO };
     let directory = reader.path("state.directory")?;
-    Some(store::Options { directory, durability, on_failure, bytes_max, age_max, segment_len_max, sync_interval })
+    Some(store::Options {
+        directory,
+        durability,
+        on_failure,
+        bytes_max,
+        age_max,
+        events_age_min,
+        segment_len_max,
+        sync_interval,
+    })
 }
 
 fn rates(reader: &mut Reader) -> RateTable {

@@ -19,7 +19,8 @@ const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// Tables whose keys are the user's own.
 const OPEN_TABLES: &[&str] = &["kafka.client", "rates.rates"];
 /// Keys whose values are secrets.
-const SECRETS: &[&str] = &["auth.keys", "kafka.hmac_key", "kafka.security.password"];
+const SECRETS: &[&str] =
+    &["auth.keys", "kafka.hmac_key", "kafka.security.password", "retraining.webhook_secret", "retraining.webhook_url"];
 /// Words in a user's own key that make its value a secret.
 const SECRET_WORDS: &[&str] = &["password", "secret", "jaas", "key.pem"];
 

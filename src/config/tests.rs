@@ -187,3 +187,42 @@ fn secrets_of_the_stream_are_whole_and_not_shown() {
     let both = [environment[3], ("FRAUDD__KAFKA__HMAC_KEY", "abc")];
     assert!(faults(STREAM, &both)[0].starts_with("kafka.hmac_key: is set, and so is"));
 }
+
+#[test]
+fn retraining_needs_something_to_learn_from() {
+    let file = "
+        [retraining]
+        enabled = true
+        command = \"models/training/retrain.sh --fast\"
+        webhook_url = \"https://hooks.example/T0/tok9\"
+        webhook_secret = \"hush\"
+        cap_per_day = 49
+        declined = \"all\"
+    ";
+    let found = faults(file, &[]);
+    let expected = [
+        "retraining.cap_per_day: expected 0 to 48",
+        "retraining.declined: ",
+        "state.directory: retraining.command learns from it",
+        "ledger.age_max: decisions are gone before their labels are mature",
+        "retraining.webhook_url: this build speaks plain HTTP",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, start) in found.iter().zip(expected) {
+        assert!(found.starts_with(start), "{found} does not begin with {start}");
+    }
+
+    let whole = file.replace("https", "http").replace("49", "2").replace("all", "control")
+        + "[state]\ndirectory = \"state\"\n[ledger]\nage_max = \"97d\"\n";
+    let (settings, effective) = load(&whole, &[]).expect("valid");
+    let shown = format!("{effective:?}{settings:?}");
+    assert!(!shown.contains("hush") && !shown.contains("tok9"), "{shown}");
+    assert!(settings.retraining.is_local());
+    let command = settings.retraining.command.expect("a command").command;
+    assert_eq!(command, ["models/training/retrain.sh", "--fast"]);
+    assert_eq!(settings.retraining.directory, Some(PathBuf::from("state/retraining")));
+    let state = settings.state.expect("a store");
+    assert_eq!(state.events_age_min, Span::from_days(97), "labels are kept as long as decisions");
+    let (defaults, _) = load("", &[]).expect("valid");
+    assert!(!defaults.retraining.is_local() && defaults.webhook.is_none());
+}

@@ -179,6 +179,8 @@ pub enum ReasonSource {
     List,
     /// The stand-in policy.
     Standin,
+    /// The policy's control share.
+    Policy,
 }
 
 /// How much one feature moved the score: score as it is minus score with the feature at its baseline.
@@ -198,6 +200,7 @@ pub struct Reason {
     /// One sentence for people.
     pub description: Arc<str>,
     /// Probability moved by this feature, or risk added by this rule as a probability; absent when not computed.
+    /// Of the control share: the share itself.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub contribution: Option<f64>,
     /// Where it comes from.

@@ -14,6 +14,7 @@ pub mod breaker;
 pub mod finding;
 pub mod host;
 pub mod model;
+pub mod retraining;
 
 pub use action::Action;
 pub use finding::{Alarm, Evidence, Finding, Verdict};

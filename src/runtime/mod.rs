@@ -14,6 +14,7 @@ pub mod reload;
 pub mod repository;
 pub mod reproduce;
 pub mod resident;
+pub mod retraining;
 pub mod scorer;
 pub mod slot;
 pub mod standin;

@@ -17,6 +17,7 @@ use super::guard::Guards;
 use super::histogram::Latencies;
 use super::inference::Inference;
 use super::process::Process;
+use super::retraining::Retraining;
 use super::stream_lane::Lanes;
 use crate::domain::{DecisionSource, DegradedReason, LabelKind, Outcome};
 
@@ -79,6 +80,8 @@ pub struct Metrics {
     pub desk: Desk,
     /// What goes on in the Kafka lanes.
     pub lanes: Lanes,
+    /// What goes on in retraining.
+    pub retraining: Retraining,
     /// Labels by kind.
     pub labels: Vec<IntCounter>,
     /// Labels by what became of them.
@@ -219,6 +222,7 @@ impl Metrics {
             store: Store::new(&build),
             desk: Desk::new(&build),
             lanes: Lanes::new(&build),
+            retraining: Retraining::new(&build),
             labels: build.by_label(
                 "fraudd_labels_total",
                 "Labels received, by kind.",
@@ -391,7 +395,12 @@ impl Builder {
 
     /// Builds counters of which those of `values`, which alerts look at, are there from the start: an
     /// increase from nothing is no increase to Prometheus.
-    fn counters_from_start(&self, (name, help): (&str, &str), label: &str, values: &[&str]) -> IntCounterVec {
+    pub(super) fn counters_from_start(
+        &self,
+        (name, help): (&str, &str),
+        label: &str,
+        values: &[&str],
+    ) -> IntCounterVec {
         let counters = self.counters(name, help, &[label]);
         for value in values {
             counters.with_label_values(&[value]);

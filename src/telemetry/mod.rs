@@ -17,6 +17,7 @@ pub mod logs;
 pub mod metrics;
 pub mod otlp;
 pub mod process;
+pub mod retraining;
 pub mod rules;
 mod store;
 pub mod stream_lane;

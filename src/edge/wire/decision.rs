@@ -212,6 +212,7 @@ const fn source_name(source: ReasonSource) -> &'static str {
         ReasonSource::Rule => "rule",
         ReasonSource::List => "list",
         ReasonSource::Standin => "standin",
+        ReasonSource::Policy => "policy",
     }
 }
 

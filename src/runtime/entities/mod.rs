@@ -343,10 +343,12 @@ impl Entities {
         self.watermark.first().map(|_| Timestamp::from_micros(self.watermark.clock()))
     }
 
-    /// Returns the event time before which no event can matter any more; `None` before the first event.
+    /// Returns the event time before which no event can matter any more, at least so long ago; `None` before the
+    /// first event.
     #[must_use]
-    pub fn horizon(&self) -> Option<Timestamp> {
-        let kept = self.layout.load().reach_max() + self.options.lateness_max.micros();
+    pub fn horizon(&self, least: Span) -> Option<Timestamp> {
+        let reach = self.layout.load().reach_max() + self.options.lateness_max.micros();
+        let kept = reach.max(least.micros());
         self.clock().map(|clock| clock.minus(Span::from_micros(kept)))
     }
 

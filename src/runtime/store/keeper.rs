@@ -4,6 +4,7 @@
 //! every interval   sync events, then ledger      a failure wakes the writer, who writes anew
 //! full segments    cut, synced, index beside     until then a start would scan them
 //! every second     events: newest event time < store clock - longest reach - lateness
+//!                          (or events_age_min, when that is longer)
 //!                  ledger: newest receipt < now - age_max, or more bytes than bytes_max
 //! ```
 //! Only whole segments go, only the oldest one first, and never the last: its end is where numbering goes on.
@@ -38,6 +39,7 @@ const SEAL_AGAIN_AFTER: Duration = Duration::from_secs(5);
 pub(super) struct Limits {
     pub(super) age_max: Span,
     pub(super) bytes_max: u64,
+    pub(super) events_age_min: Span,
     pub(super) interval: Duration,
 }
 
@@ -136,7 +138,7 @@ impl Keeper {
         let [events, decisions] = &self.logs;
         // While events are replayed nobody knows yet how far the store's clock is.
         if !self.gate.is_restoring()
-            && let Some(horizon) = self.entities.horizon()
+            && let Some(horizon) = self.entities.horizon(self.limits.events_age_min)
         {
             let gone = remove_while(&events.log, |segment, _| segment.numbers().1 < horizon.micros(), &mut |_| {});
             tell("events", gone);

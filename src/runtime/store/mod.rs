@@ -14,6 +14,7 @@
 mod append;
 mod encoding;
 mod error;
+mod export;
 mod frame;
 mod gate;
 mod keeper;
@@ -45,6 +46,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 
 pub use error::{Damage, Error};
+pub use export::{Exported, read_decisions, read_labels};
 pub use gate::Gate;
 pub use lists::ListsFile;
 pub use log::Recovered;
@@ -109,6 +111,8 @@ pub struct Options {
     pub bytes_max: u64,
     /// How long decisions are kept, by receipt time.
     pub age_max: Span,
+    /// How far back events are kept at least, by event time, though no window reaches there: labels to learn from.
+    pub events_age_min: Span,
     /// About how long a segment gets, in bytes: 64 KiB to 1 GiB.
     pub segment_len_max: u64,
     /// How often written bytes are synced.
@@ -334,7 +338,7 @@ impl Store {
     /// The operating system's, when no thread can be had.
     pub fn start(self, ledger: &Arc<Ledger>, entities: &Arc<Entities>, shutdown: &Shutdown) -> Result<Running, Error> {
         let clock = Clock::system();
-        let Options { segment_len_max, age_max, bytes_max, .. } = self.options;
+        let Options { segment_len_max, age_max, bytes_max, events_age_min, .. } = self.options;
         let appender = |log: &Arc<Log>| {
             Appender::new(Arc::clone(log), segment_len_max, self.disk, clock.clone()).with_version(self.version)
         };
@@ -346,7 +350,7 @@ impl Store {
             gate: Arc::clone(&self.gate),
             queue: Arc::clone(&self.queue),
             clock,
-            limits: keeper::Limits { age_max, bytes_max, interval: self.options.sync_interval },
+            limits: keeper::Limits { age_max, bytes_max, events_age_min, interval: self.options.sync_interval },
             sync: self.disk.sync,
         };
         let writer = writer::Writer::new(

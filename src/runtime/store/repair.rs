@@ -94,10 +94,15 @@ fn lock_existing(directory: &Path) -> Result<File, Error> {
     lock(directory)
 }
 
-type Take<'a> = dyn FnMut(&Header, u64, &[u8]) -> Result<(), Error> + 'a;
+pub(super) type Take<'a> = dyn FnMut(&Header, u64, &[u8]) -> Result<(), Error> + 'a;
 
 /// Walks over every readable frame of a log in order, each sequence once.
-fn walk(directory: &Path, kind: Kind, tell: &dyn Fn(&Path), take: &mut Take<'_>) -> Result<LogReport, Error> {
+pub(super) fn walk(
+    directory: &Path,
+    kind: Kind,
+    tell: &dyn Fn(&Path),
+    take: &mut Take<'_>,
+) -> Result<LogReport, Error> {
     let paths = segment::list(directory).map_err(Error::io("list", directory))?;
     let mut headers = Vec::new();
     for path in &paths {

@@ -65,6 +65,7 @@ pub(crate) fn options(directory: &std::path::Path) -> Options {
         on_failure: OnFailure::Answer,
         bytes_max: 1 << 30,
         age_max: Span::from_days(36_500),
+        events_age_min: Span::ZERO,
         segment_len_max: 16 << 10,
         sync_interval: Duration::from_millis(1),
     }

@@ -385,12 +385,18 @@ async fn retention_lets_files_and_index_entries_go() {
 
     // By event time: windows of the schema have passed the old events once the clock is far ahead.
     let events = segments(directory.path(), "events").len();
-    let third = open(directory.path()).restored();
-    for day in 1..2_000 {
-        third.entities.absorb(&transaction(&format!("later-{day}"), Timestamp::from_seconds(T0 + day * 20_000)));
-    }
-    third.running.close();
-    assert!(events >= 2 && segments(directory.path(), "events").len() == 1);
+    let far_ahead = |options: Options| {
+        let open = open_with(options, 64 << 20, fs::File::sync_data).restored();
+        for day in 1..2_000 {
+            open.entities.absorb(&transaction(&format!("later-{day}"), Timestamp::from_seconds(T0 + day * 20_000)));
+        }
+        open.running.close();
+        segments(directory.path(), "events").len()
+    };
+    // Labels to learn from are kept for longer than any window, when the settings say so.
+    let long = Options { events_age_min: Span::from_days(1_000), ..options(directory.path()) };
+    assert!(events >= 2 && far_ahead(long) == events);
+    assert_eq!(far_ahead(options(directory.path())), 1);
 }
 
 static SYNC_FAILS: AtomicBool = AtomicBool::new(false);

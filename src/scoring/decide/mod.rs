@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! deny entry > allow entry > rule with an outcome > risk (score + rule weights) > stand-in
+//!                                                   └ a decline may fall to the control share
 //! ```
 //! The first of these that has something to say decides; its reason is the decisive one, the others
 //! that spoke are kept as reasons beside it. With a score, risk always decides when nothing above
 //! does. Without one, rule weights alone decide if they reach a threshold; otherwise the stand-in
 //! policy does, never a default.
 
+pub mod control;
 pub mod policy;
 mod reasons;
 
@@ -59,8 +61,13 @@ pub struct Decided {
 #[must_use]
 pub fn decide(inputs: &Inputs<'_>) -> Decided {
     let risk = Risk::of(inputs);
-    let (outcome, source, decisive) = first_to_speak(inputs, &risk);
-    let reasons = reasons::collect(inputs, decisive);
+    let (mut outcome, source, decisive) = first_to_speak(inputs, &risk);
+    let mut reasons = reasons::collect(inputs, decisive);
+    let control = &inputs.policy.control;
+    if outcome == Outcome::Decline && decisive.is_by_risk(inputs) && control.lets_through(inputs.transaction) {
+        outcome = control.outcome;
+        control.explain(&mut reasons);
+    }
     Decided { outcome, risk_score: risk.score(), source, reasons }
 }
 
@@ -75,6 +82,17 @@ enum Decisive {
     Score(Outcome),
     /// The stand-in policy.
     Standin(policy::StandinAnswer),
+}
+
+impl Decisive {
+    /// Tells whether a score decided, alone or with rule weights.
+    fn is_by_risk(self, inputs: &Inputs<'_>) -> bool {
+        match self {
+            Self::Score(_) => true,
+            Self::Rule(place) => inputs.score.is_some() && matches!(inputs.rules[place].0.effect, Effect::Weight(_)),
+            Self::List(_) | Self::Standin(_) => false,
+        }
+    }
 }
 
 fn first_to_speak(inputs: &Inputs<'_>, risk: &Risk) -> (Outcome, DecisionSource, Decisive) {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::control::Control;
 use crate::domain::{Outcome, Span};
 
 /// The policy file (`config/policy.toml`).
@@ -19,6 +20,9 @@ pub struct Policy {
     pub version: String,
     /// What answers when neither model nor rule does.
     pub standin: Standin,
+    /// Which declines are let through, so that their labels are learned; none unless asked for.
+    #[serde(default)]
+    pub control: Control,
 }
 
 /// The stand-in part of the policy.
@@ -63,7 +67,7 @@ impl Policy {
 
     fn faults(&self) -> Vec<String> {
         let standin = &self.standin;
-        let mut faults = Vec::new();
+        let mut faults = self.control.faults();
         if !(0.0..=1.0).contains(&standin.review_share_max) {
             faults.push("standin.review_share_max: expected a share within 0..=1, such as 0.2".into());
         }

@@ -79,12 +79,15 @@ struct Case<'a> {
 }
 
 fn run(case: Case<'_>) -> Decided {
+    run_with(case, &Policy::parse(include_str!("../../../config/policy.toml")).expect("valid policy"))
+}
+
+fn run_with(case: Case<'_>, policy: &Policy) -> Decided {
     let transaction = transaction("t", Timestamp::from_seconds(1), case.amount, |draft| {
         case.texts.iter().for_each(|(field, text)| draft.text(*field, text));
     });
     let rules = RuleSet::parse(RULES, &Environment::default()).expect("valid rules");
     let lists = Lists::parse(LISTS).expect("valid lists");
-    let policy = Policy::parse(include_str!("../../../config/policy.toml")).expect("valid policy");
     let score = case.score.map(|probability| Score::new(probability).expect("a probability"));
     let features = FeatureVector::default();
     let verdicts = rules.evaluate(&Scope { transaction: &transaction, features: &features, score });
@@ -96,7 +99,7 @@ fn run(case: Case<'_>) -> Decided {
         rules: &rules,
         lists: &lists.matches(&transaction, Timestamp::from_seconds(2)),
         thresholds: &Thresholds { review: 0.2, challenge: Some(0.5), decline: 0.8 },
-        policy: &policy,
+        policy,
         standin: case.load,
     })
 }
@@ -140,6 +143,29 @@ fn risk_is_the_score_when_no_rule_has_weight() {
     assert_eq!(raised.risk_score, 1_000, "clamped");
     assert_eq!(raised.source, DecisionSource::Model, "the score alone says decline");
     assert_eq!(raised.reasons[1].contribution, Some(0.3));
+}
+
+#[test]
+fn the_control_share_lets_declines_by_risk_through_and_nothing_else() {
+    let mut policy = Policy::parse(include_str!("../../../config/policy.toml")).expect("valid policy");
+    let base = Case { amount: 1_000, score: Some(0.9), ..Case::default() };
+    assert_eq!(run_with(base, &policy).outcome, Outcome::Decline, "off by default");
+    // A share of all: whether it is the transaction's turn is the draw's own test.
+    policy.control = control::Control { share: 1.0, amount_max: 20_000, outcome: Outcome::Review };
+    let check = |case: Case<'_>, expected, is_control| {
+        let decided = run_with(case, &policy);
+        let share = control::share_of(&decided.reasons);
+        assert_eq!((decided.outcome, share), (expected, is_control), "{:?}", decided.reasons);
+        assert_eq!(decided.reasons.iter().filter(|reason| reason.decisive).count(), 1);
+        assert_eq!(&*decided.reasons[0].code == control::CODE, is_control.is_some());
+    };
+    check(base, Outcome::Review, Some(1.0));
+    check(Case { amount: 10_001, score: Some(0.6), ..base }, Outcome::Review, Some(1.0));
+    check(Case { score: Some(0.6), ..base }, Outcome::Challenge, None);
+    check(Case { amount: 20_001, ..base }, Outcome::Decline, None);
+    check(Case { texts: &[(TextField::MerchantCountry, "KP")], ..base }, Outcome::Decline, None);
+    check(Case { texts: &[(TextField::CustomerId, "c-bad")], ..base }, Outcome::Decline, None);
+    check(Case { score: None, ..base }, Outcome::Approve, None);
 }
 
 proptest! {

@@ -150,7 +150,7 @@ fn decision() -> Value {
         "reasons",
         list(object(json!({
             "code": text(), "description": text(), "contribution": {"type": "number"},
-            "source": {"type": "string", "enum": ["model", "rule", "list", "standin"]},
+            "source": {"type": "string", "enum": ["model", "rule", "list", "standin", "policy"]},
             "decisive": {"type": "boolean"},
         }))),
     );

@@ -1,0 +1,5 @@
+//! What we call: others' doors, from threads of their own.
+//!
+//! Nothing that decides waits here: events are queued within a bound, and what cannot be delivered is counted.
+
+pub mod webhook;
