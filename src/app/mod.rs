@@ -7,6 +7,7 @@
 //! An instance whose model did not load stays unready for `models.grace`, so that a rollout stops; then
 //! it serves on rules, and says so.
 
+mod models;
 mod replay;
 mod schemas;
 mod state;
@@ -23,15 +24,15 @@ use crate::config::Settings;
 use crate::domain::{RateTable, Span, Timestamp, Transaction};
 use crate::edge::history::{Mapping, Reader, Report, backfill};
 use crate::edge::http::inference::Protocol;
-use crate::edge::http::{self, Access, ModelView, Phase, Service};
+use crate::edge::http::{self, Access, Phase, Service};
 use crate::edge::wire::{Contract, DecisionWriter, Mappings};
 use crate::runtime::clock::{Clock, Moment};
 use crate::runtime::entities::Entities;
 use crate::runtime::explainer::Budget;
+use crate::runtime::fleet::{self, Fleet, Register, Tap};
 use crate::runtime::release::gates;
 use crate::runtime::reload::{Reloader, Texts};
-use crate::runtime::repository::{self, Repository};
-use crate::runtime::resident::{Loaded, Resident};
+use crate::runtime::resident::Resident;
 use crate::runtime::scorer::{self, Parts, Scorer};
 use crate::runtime::slot::{Release, Slot};
 use crate::runtime::store::Store;
@@ -107,7 +108,9 @@ impl App {
         let access = Access::choose(settings.keys.clone(), settings.listen.ip(), settings.allow_insecure);
         let access = access.map_err(|reason| anyhow::anyhow!(reason))?;
         let clock = Clock::system();
-        let resident = Arc::new(Resident::load(&settings.models, settings.inference, &gates::Limits::default()));
+        let State { ledger, store, gate } = State::open(&settings)?;
+        let register = Register::open(settings.state.as_ref().map(|state| state.directory.as_path()))?;
+        let resident = models::resident(&settings, &register);
         let schema = match &resident.schema {
             Some(schema) => Arc::clone(schema),
             None => Arc::new(schema_without_bundle()?),
@@ -115,7 +118,6 @@ impl App {
         let mut schemas = vec![Arc::clone(&schema)];
         schemas.extend(resident.standby.iter().map(|standby| Arc::clone(&standby.schema)));
         let texts = Texts::read(&settings.files)?;
-        let State { ledger, store, gate } = State::open(&settings)?;
         let stream = Stream::prepare(&settings, store.as_ref())?;
         let store = if stream.is_some() { store.map(Store::with_stream) } else { store };
         let ownership = stream.as_ref().map(|stream| Arc::clone(&stream.ownership));
@@ -127,33 +129,38 @@ impl App {
         }
         let slot = Arc::new(Slot::new(release));
         announce(&slot.load());
+        let tap = Arc::new(Tap::default());
         let scorer = Scorer::new(
             Parts {
-                slot,
+                slot: Arc::clone(&slot),
                 entities: Arc::clone(&entities),
                 ledger: Arc::clone(&ledger),
                 gate,
                 clock: clock.clone(),
                 explanations: Budget::new(&settings.explain, Moment::now()),
                 ownership,
+                tap: Arc::clone(&tap),
             },
             scorer_options(&settings),
         );
-        let vitals = vitals::Vitals::new(&entities, &ledger, &resident, &schemas);
+        let vitals = vitals::Vitals::new(&entities, &ledger, &slot, &schemas);
         vitals.export(&settings);
-        let repository = repository(&settings, resident)?;
+        let parts = fleet::Parts { slot, entities: Arc::clone(&entities), clock: clock.clone(), tap };
+        let fleet = Arc::new(Fleet::new(models::fleet_options(&settings)?, parts, register, &resident));
+        models::export(&fleet);
         if stream.is_some() {
             Stream::tell_inexact(&schemas, &settings.partition_key);
         }
         let outbox = stream.as_ref().map(|stream| stream.outbox(&ledger)).transpose()?;
-        let protocol = || Arc::new(Protocol::new(Arc::clone(&repository), settings.protocol.clone()));
+        let protocol = || Arc::new(Protocol::new(Arc::clone(&fleet), settings.protocol.clone()));
         let service = Arc::new(Service {
             contract: contract(&settings),
             mappings: mappings(&settings)?,
             access,
             limits: settings.limits.clone(),
             protocol: settings.protocol.enabled.then(protocol),
-            models: Box::new(move || repository.loaded().iter().map(view).collect()),
+            orders: models::orders(&fleet),
+            fleet: Arc::clone(&fleet),
             vitals: Box::new(move || vitals.read()),
             writer: DecisionWriter::default(),
             permits: Semaphore::new(settings.limits.concurrency_max),
@@ -180,6 +187,7 @@ impl App {
         }
         let store = store.map(|store| store.start(service.scorer.ledger(), &entities, &shutdown).map(Arc::new));
         let store = store.transpose()?;
+        let comparing = service.fleet.start().context("tried to start the fleet's threads")?;
         let listener =
             http::listen(settings.listen).with_context(|| format!("tried to listen on {}", settings.listen))?;
         let address = listener.local_addr()?;
@@ -227,6 +235,7 @@ impl App {
         if let Some(reading) = reading {
             reading.drain().await;
         }
+        tokio::task::spawn_blocking(move || drop(comparing)).await?;
         state::close(store).await?;
         filled
     }
@@ -272,17 +281,8 @@ fn release(
         policy: checked.policy,
         rates: Arc::new(settings.rates.clone()),
         rule_counters: Arc::new(RuleCounters::default()),
+        rolled_back: false,
     })
-}
-
-fn repository(settings: &Settings, resident: Arc<Resident>) -> anyhow::Result<Arc<Repository>> {
-    let options = repository::Options {
-        models: settings.models.clone(),
-        inference: settings.inference,
-        limits: gates::Limits::default(),
-        executable: std::env::current_exe().context("tried to find the running executable")?,
-    };
-    Ok(Arc::new(Repository::new(options, resident)))
 }
 
 fn announce(release: &Release) {
@@ -315,17 +315,6 @@ fn mappings(settings: &Settings) -> anyhow::Result<Mappings> {
         let lines: Vec<String> = faults.iter().map(|fault| format!("{}: {fault}", path.display())).collect();
         anyhow::anyhow!(lines.join("\n"))
     })
-}
-
-fn view(loaded: &Loaded) -> ModelView {
-    ModelView {
-        name: loaded.model.name.clone(),
-        version: loaded.model.version.clone(),
-        sha256: loaded.model.sha256.clone(),
-        role: loaded.model.role.to_owned(),
-        schema_hash: loaded.schema.hash().to_owned(),
-        loaded: true,
-    }
 }
 
 fn watch_files(

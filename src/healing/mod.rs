@@ -11,7 +11,9 @@
 
 pub mod action;
 pub mod finding;
+pub mod lifecycle;
 pub mod model;
+pub mod trial;
 
 pub use action::Action;
 pub use finding::{Alarm, Evidence, Finding, Verdict};

@@ -23,6 +23,7 @@ use super::clock::{Clock, Moment};
 use super::decisions::{Ledger, Recalled, Record, Reservation, Settled, Ticket};
 use super::entities::{Entities, LabelOutcome};
 use super::explainer::Budget;
+use super::fleet::Tap;
 use super::inference::ModelFailure;
 use super::slot::{Model, Release, Slot};
 use super::standin::StandinUse;
@@ -111,6 +112,8 @@ pub struct Parts {
     pub explanations: Budget,
     /// Which partitions of the stream are ours; `None` without a stream.
     pub ownership: Option<Arc<Ownership>>,
+    /// Takes decisions aside for whoever compares models; never waits.
+    pub tap: Arc<Tap>,
 }
 
 /// Scores transactions. Cheap to clone.
@@ -186,7 +189,7 @@ impl Scorer {
 
     /// Gives the same answer without recording it or changing any state.
     pub async fn dry_run(&self, request: Request) -> Arc<Record> {
-        let release = self.release();
+        let release = self.release_for(&request.transaction);
         let features = self.inner.parts.entities.peek(&request.transaction, &release.plan);
         let payload_hash = request.transaction.payload_hash();
         let bar = self.bar(self.standing(&request.transaction));
@@ -214,7 +217,7 @@ impl Scorer {
         recorded.await.then_some(outcomes)
     }
 
-    /// Returns the release in force.
+    /// Returns the active release.
     #[must_use]
     pub fn release(&self) -> Arc<Release> {
         self.inner.parts.slot.load()
@@ -251,7 +254,7 @@ impl Scorer {
     }
 
     async fn decide_reserved(&self, request: Request, payload_hash: u128, mut ticket: Ticket<'_>) -> Settled {
-        let release = self.release();
+        let release = self.release_for(&request.transaction);
         let (entities, deadline) = (&self.inner.parts.entities, request.deadline);
         let standing = self.standing(&request.transaction);
         let features = if standing == Standing::Foreign {
@@ -272,8 +275,20 @@ impl Scorer {
         let settled = ticket.settle(record, deadline).await;
         if let Settled::Kept(record) = &settled {
             events::DecisionMade { decision: &record.decision }.emit();
+            self.inner.parts.tap.offer(record);
         }
         settled
+    }
+
+    /// Takes the release that answers for a transaction: the canary's entities are always the same.
+    fn release_for(&self, transaction: &Transaction) -> Arc<Release> {
+        self.inner.parts.slot.load_for(|| self.entity_hash(transaction))
+    }
+
+    /// Returns the hash of the entity that the partition key names.
+    #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
+    fn entity_hash(&self, transaction: &Transaction) -> Option<u64> {
+        self.partition_entity(transaction).map(|key| (key.bits() >> 64) as u64)
     }
 
     /// Returns how far this instance is with a transaction's partition; without a stream all is ours.

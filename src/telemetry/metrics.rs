@@ -13,6 +13,7 @@ use prometheus::{
 };
 
 use super::desk::Desk;
+use super::fleet::Fleet;
 use super::histogram::Latencies;
 use super::inference::Inference;
 use super::process::Process;
@@ -68,6 +69,8 @@ pub struct Metrics {
     pub model_rows: IntCounter,
     /// Raw calls of the inference protocol.
     pub inference: Inference,
+    /// What goes on in the fleet of models.
+    pub fleet: Fleet,
     /// What goes on at the HTTP doors.
     pub http: Http,
     /// What goes on at the store.
@@ -211,6 +214,7 @@ impl Metrics {
             ),
             model_rows: build.counter("fraudd_model_rows_total", "Rows scored by models, explanations included."),
             inference: Inference::new(&build),
+            fleet: Fleet::new(&build),
             http: Http::new(&build),
             store: Store::new(&build),
             desk: Desk::new(&build),

@@ -30,7 +30,7 @@ pub const DECIDE: Door =
     door("POST", "/v1/decisions", Some(Scope::Score), "Score one transaction and record the decision");
 
 /// Every door; the busiest first.
-pub const DOORS: [Door; 20] = [
+pub const DOORS: [Door; 28] = [
     DECIDE,
     door("POST", "/v1/decisions:batch", Some(Scope::Score), "Score up to 1,000 transactions, answered in order"),
     door("POST", "/v1/decisions:dry-run", Some(Scope::Score), "Score without recording or changing anything"),
@@ -43,7 +43,55 @@ pub const DOORS: [Door; 20] = [
     door("GET", "/v1/rules", Some(Scope::Read), "Show the rules in force and how often they hit"),
     door("POST", "/v1/rules:validate", Some(Scope::Operate), "Check a rule file without loading it"),
     door("GET", "/v1/entities/{kind}/{id}", Some(Scope::Read), "Show what is known of an entity now"),
-    door("GET", "/v1/models", Some(Scope::Read), "List the models"),
+    door("GET", "/v1/models", Some(Scope::Read), "List the models, how far each has come, and the running trial"),
+    door(
+        "POST",
+        "/v1/models/{name}/versions/{version}/promote",
+        Some(Scope::Admin),
+        "Put a validated model in force; the one before stands by",
+    ),
+    door(
+        "POST",
+        "/v1/models/{name}/versions/{version}/shadow",
+        Some(Scope::Admin),
+        "Let a validated model score beside the active one and answer nobody",
+    ),
+    door(
+        "POST",
+        "/v1/models/{name}/versions/{version}/canary",
+        Some(Scope::Admin),
+        "Let a validated model answer for a share of the entities",
+    ),
+    door(
+        "POST",
+        "/v1/models/{name}/versions/{version}/withdraw",
+        Some(Scope::Operate),
+        "End a trial without a verdict against the model",
+    ),
+    door(
+        "POST",
+        "/v1/models/{name}/versions/{version}/quarantine",
+        Some(Scope::Operate),
+        "Ban a bundle by its hash; when it answers, the standby takes over",
+    ),
+    door(
+        "POST",
+        "/v1/models/{name}/versions/{version}/release",
+        Some(Scope::Admin),
+        "Lift a ban: the bundle has its gates to pass again",
+    ),
+    door(
+        "POST",
+        "/v1/models/{name}/rollback",
+        Some(Scope::Operate),
+        "Put the standby, or a proven version, back in force",
+    ),
+    door(
+        "POST",
+        "/v1/models/{name}/accept",
+        Some(Scope::Operate),
+        "Accept the last rollback: decisions no longer tell it",
+    ),
     door("GET", "/v1/health", Some(Scope::Read), "Show the state, the release and the numbers an operator asks first"),
     door("GET", "/livez", None, "Tell whether the process turns"),
     door("GET", "/startupz", None, "Tell whether loading was attempted"),

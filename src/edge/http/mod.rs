@@ -17,6 +17,7 @@ mod frame;
 pub mod inference;
 mod labels;
 mod lists;
+mod models;
 mod openapi;
 mod operations;
 mod parameters;
@@ -34,7 +35,7 @@ use axum::routing::{get, post};
 
 pub use auth::{Access, KeyFault, Keys, Scope};
 pub use server::{listen, serve};
-pub use service::{Limits, ModelView, Phase, Service};
+pub use service::{Limits, Phase, Service};
 
 use crate::edge::problem::{Code, Problem};
 
@@ -51,7 +52,7 @@ pub fn router(service: Arc<Service>) -> Router {
         .route("/v1/rules", get(rules::show))
         .route("/v1/rules:validate", post(rules::validate))
         .route("/v1/entities/{kind}/{id}", get(entities::show))
-        .route("/v1/models", get(operations::models))
+        .merge(models::routes())
         .route("/v1/health", get(operations::health))
         .route("/livez", get(operations::livez))
         .route("/startupz", get(operations::startupz))

@@ -273,7 +273,7 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Writes a file whole or not at all: beside it, synced, renamed, the directory synced.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(in crate::runtime) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = fs::File::create(&beside)?;
     file.write_all(bytes)?;

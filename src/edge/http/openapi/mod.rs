@@ -132,6 +132,7 @@ fn body(door: &Door) -> Option<Value> {
         ("POST", "/v1/decisions:batch") => reference("Batch"),
         ("POST", "/v1/labels") => reference("Labels"),
         ("POST", "/v1/lists/{name}/entries") => reference("ListEntry"),
+        ("POST", path) if path.starts_with("/v1/models/") => reference("ModelOrder"),
         ("POST", "/v1/rules:validate") => json!({"application/toml": {"schema": {"type": "string"}}}),
         _ => return None,
     })
@@ -147,6 +148,7 @@ fn responses(door: &Door) -> Value {
         }
         ("POST", "/v1/decisions:batch") => ("200", json!({"$ref": "#/components/schemas/BatchResult"})),
         ("GET", "/v1/decisions") => ("200", json!({"$ref": "#/components/schemas/Page"})),
+        ("GET", "/v1/models") => ("200", json!({"$ref": "#/components/schemas/Models"})),
         ("GET", "/v1/health") => ("200", json!({"$ref": "#/components/schemas/Health"})),
         ("POST", "/v1/lists/{name}/entries") => ("201", json!({"$ref": "#/components/schemas/ListEntry"})),
         ("DELETE", _) => {
@@ -181,7 +183,7 @@ mod tests {
     fn the_description_is_open_api_and_its_references_lead_somewhere() {
         let document = describe(doors::all());
         let read: utoipa::openapi::OpenApi = serde_json::from_value(document.clone()).expect("OpenAPI 3.1");
-        assert_eq!(read.paths.paths.len(), 17 + crate::edge::http::inference::doors::DOORS.len());
+        assert_eq!(read.paths.paths.len(), 25 + crate::edge::http::inference::doors::DOORS.len());
         assert!(describe(DOORS.iter())["paths"].get("/v2").is_none());
         let text = document.to_string();
         for reference in text.split("#/components/schemas/").skip(1) {
