@@ -131,7 +131,7 @@ fn todays_rules_are_checked_against_the_other_schema_before_anything_changes() {
     if !runtime_is_here() {
         return;
     }
-    let rules = "[[rule]]\nid = \"night\"\nversion = 1\nwhen = \"f.is_night > 0.5\"\nweight = 100\ncode = \"NIGHT\"\ndescription = \"At night.\"\n";
+    let rules = "[[rule]]\nid = \"night\"\nversion = 1\nwhen = \"features.is_night > 0.5\"\nweight = 100\ncode = \"NIGHT\"\ndescription = \"At night.\"\n";
     let world = world(&Setup { rules, ..Setup::default() });
     // The same model under a schema that calls the feature otherwise.
     let mut files = packed("logistic_double", "logistic", "3");
@@ -179,6 +179,7 @@ fn files_that_were_changed_after_the_gates_do_not_come_into_force() {
     assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
     assert_eq!(answers(&world).0, "1");
     // What lies there now is another bundle, with gates of its own.
+    world.wait(1);
     assert_eq!(world.fleet.look(), 1);
     assert_ne!(world.model("3"), model);
 }

@@ -25,7 +25,7 @@ const ROUND: Duration = Duration::from_millis(25);
 /// How many rounds between two times the fleet is tended.
 const ROUNDS_PER_TENDING: usize = 40;
 /// How long one run of rows may take off the path.
-const RUN_WAIT_MAX: Duration = Duration::from_secs(1);
+const RUN_WAIT_MAX: Duration = Duration::from_secs(2);
 /// The lowest priority there is.
 const NICENESS: i32 = 19;
 

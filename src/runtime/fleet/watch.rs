@@ -20,6 +20,16 @@ use crate::telemetry::fleet::{BundleJudged, GoldenFailed};
 /// A manifest longer than this is none.
 const MANIFEST_BYTES_MAX: u64 = 1 << 20;
 
+/// What the register knows of files in a directory.
+enum Known {
+    /// There is a verdict on them.
+    Settled,
+    /// They have a verdict to get.
+    Waiting,
+    /// They were never judged, or are not whole.
+    No,
+}
+
 impl Fleet {
     /// Looks at the directories once; validates what is new. Takes seconds for each new bundle. Returns how many were judged.
     pub fn look(&self) -> usize {
@@ -27,7 +37,14 @@ impl Fleet {
         for place in self.places() {
             let path = self.options.models.locate(&format!("{}/{}", place.0, place.1));
             let looks = looks(&path);
-            if self.inner.lock().seen.get(&place) == Some(&looks) || self.is_settled(&path) {
+            let is_seen = self.inner.lock().seen.get(&place) == Some(&looks);
+            let is_settled = match self.known(&path) {
+                Known::Settled => true,
+                // Released from a ban: the same files have their gates to pass again.
+                Known::Waiting => false,
+                Known::No => is_seen,
+            };
+            if is_settled {
                 self.inner.lock().seen.insert(place, looks);
                 continue;
             }
@@ -41,16 +58,18 @@ impl Fleet {
         judged
     }
 
-    /// Tells whether the register has a verdict on what lies there.
-    fn is_settled(&self, path: &Path) -> bool {
+    /// Tells what the register knows of what lies there.
+    fn known(&self, path: &Path) -> Known {
         let manifest = path.join(bundle::MANIFEST);
         if fs::metadata(&manifest).map_or(0, |facts| facts.len()) > MANIFEST_BYTES_MAX {
-            return false;
+            return Known::No;
         }
-        let Ok(bytes) = fs::read(manifest) else { return false };
-        let inner = self.inner.lock();
-        let life = inner.lives.get(&bundle::sha256(&bytes));
-        life.is_some_and(|life| life.stage != Stage::Candidate || life.refusal.is_some())
+        let Ok(bytes) = fs::read(manifest) else { return Known::No };
+        match self.inner.lock().lives.get(&bundle::sha256(&bytes)) {
+            Some(life) if life.stage == Stage::Candidate && life.refusal.is_none() => Known::Waiting,
+            Some(_) => Known::Settled,
+            None => Known::No,
+        }
     }
 
     fn judged(&self, place: &Place, verdict: &Result<(), String>) {
