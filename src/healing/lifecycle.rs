@@ -95,7 +95,7 @@ pub struct Rollback {
 /// Every bundle that was ever seen, by its hash.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lives {
-    lives: BTreeMap<String, Life>,
+    by_hash: BTreeMap<String, Life>,
     #[serde(default)]
     rollback: Option<Rollback>,
     #[serde(default)]
@@ -105,13 +105,13 @@ pub struct Lives {
 impl Lives {
     /// Returns every life, by hash.
     pub fn all(&self) -> impl Iterator<Item = &Life> {
-        self.lives.values()
+        self.by_hash.values()
     }
 
     /// Finds a life by the bundle's hash.
     #[must_use]
     pub fn get(&self, sha256: &str) -> Option<&Life> {
-        self.lives.get(sha256)
+        self.by_hash.get(sha256)
     }
 
     /// Returns the life that is at a stage, where there can be one only: active, standby, shadow, canary.
@@ -150,7 +150,7 @@ impl Lives {
 
     /// Takes a bundle in as a candidate; one that is known stays as it is. Tells whether it is new.
     pub fn find(&mut self, model: &ModelRef, trust: Trust, now: Timestamp) -> bool {
-        if self.lives.contains_key(&model.sha256) {
+        if self.by_hash.contains_key(&model.sha256) {
             return false;
         }
         self.forget_oldest();
@@ -165,7 +165,7 @@ impl Lives {
             trust,
             refusal: None,
         };
-        self.lives.insert(model.sha256.clone(), life);
+        self.by_hash.insert(model.sha256.clone(), life);
         true
     }
 
@@ -174,7 +174,7 @@ impl Lives {
     /// # Errors
     /// [`Illegal`] when it is unknown or no candidate.
     pub fn judge(&mut self, model: &ModelRef, verdict: Result<Trust, String>, now: Timestamp) -> Result<(), Illegal> {
-        let life = self.lives.get_mut(&model.sha256).ok_or_else(|| Illegal::Unknown(model.to_string()))?;
+        let life = self.by_hash.get_mut(&model.sha256).ok_or_else(|| Illegal::Unknown(model.to_string()))?;
         if life.stage != Stage::Candidate {
             return Err(Illegal::stage(life, "be judged by the gates"));
         }
@@ -222,7 +222,7 @@ impl Lives {
             }
         }
         for (place, meant) in places {
-            let Some(life) = meant.and_then(|model| self.lives.get_mut(&model.sha256)) else { continue };
+            let Some(life) = meant.and_then(|model| self.by_hash.get_mut(&model.sha256)) else { continue };
             life.validated_at = life.validated_at.or(Some(now));
             life.refusal = None;
             if life.stage != place {
@@ -287,17 +287,17 @@ impl Lives {
                 return Some(format!("{} is {} for {} percent", life.model, life.stage.name(), life.percent));
             }
         }
-        let keys = self.lives.iter().find(|(key, life)| **key != life.model.sha256);
+        let keys = self.by_hash.iter().find(|(key, life)| **key != life.model.sha256);
         keys.map(|(key, life)| format!("{} is kept under the hash {key}", life.model))
     }
 
     fn known(&self, model: &ModelRef) -> Result<&Life, Illegal> {
-        self.lives.get(&model.sha256).ok_or_else(|| Illegal::Unknown(model.to_string()))
+        self.by_hash.get(&model.sha256).ok_or_else(|| Illegal::Unknown(model.to_string()))
     }
 
     /// Moves a bundle to a stage and notes it when what answers has changed.
     fn step(&mut self, sha256: &str, to: Stage, now: Timestamp, cause: &str) {
-        let Some(life) = self.lives.get_mut(sha256) else { return };
+        let Some(life) = self.by_hash.get_mut(sha256) else { return };
         let from = life.stage;
         life.move_to(to, now, cause);
         if to == Stage::Active {
@@ -315,14 +315,14 @@ impl Lives {
     }
 
     fn forget_oldest(&mut self) {
-        while self.lives.len() >= LIVES_MAX {
+        while self.by_hash.len() >= LIVES_MAX {
             // A ban is never forgotten before what is merely out of use.
             let forgettable = |life: &&Life| matches!(life.stage, Stage::Candidate | Stage::Retired);
             let oldest = self.all().filter(forgettable).min_by_key(|life| life.since);
             let oldest = oldest
                 .or_else(|| self.all().filter(|life| life.stage == Stage::Validated).min_by_key(|life| life.since));
             let Some(sha256) = oldest.map(|life| life.model.sha256.clone()) else { return };
-            self.lives.remove(&sha256);
+            self.by_hash.remove(&sha256);
         }
     }
 }

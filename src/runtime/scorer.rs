@@ -286,7 +286,6 @@ impl Scorer {
     }
 
     /// Returns the hash of the entity that the partition key names.
-    #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
     fn entity_hash(&self, transaction: &Transaction) -> Option<u64> {
         self.partition_entity(transaction).map(|key| (key.bits() >> 64) as u64)
     }

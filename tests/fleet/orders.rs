@@ -102,7 +102,7 @@ fn places_and_bans_survive_a_restart() {
 #[test]
 fn a_damaged_register_stops_the_start() {
     let directory = tempfile::tempdir().expect("a directory");
-    for text in ["{", r#"{"version":9,"named":{"active":"","standby":""},"lives":{"lives":{}}}"#] {
+    for text in ["{", r#"{"version":9,"named":{"active":"","standby":""},"lives":{"by_hash":{}}}"#] {
         std::fs::write(directory.path().join("models.json"), text).expect("written");
         let error = fraudd::runtime::fleet::Register::open(Some(directory.path())).expect_err("refused").to_string();
         assert!(error.contains("models.json"), "{error}");

@@ -58,16 +58,16 @@ async fn a_storm_of_swaps_drops_and_mixes_nothing() {
             }
         })
     };
-    let mut doors = Vec::new();
+    let mut doors = tokio::task::JoinSet::new();
     for door in 0..3_u64 {
         let world = Arc::clone(&world);
-        doors.push(tokio::spawn(async move {
+        doors.spawn(async move {
             let mut records = Vec::new();
             for number in 0..DECISIONS_EACH {
                 records.push(world.decide(door * 1_000_000 + number).await);
             }
             records
-        }));
+        });
     }
     let of_stream = {
         let world = Arc::clone(&world);
@@ -95,8 +95,8 @@ async fn a_storm_of_swaps_drops_and_mixes_nothing() {
         })
     };
     let mut records = Vec::new();
-    for door in doors {
-        records.extend(door.await.expect("joined"));
+    for door in doors.join_all().await {
+        records.extend(door);
     }
     let batches = of_stream.await.expect("joined");
     done.store(true, Ordering::Relaxed);

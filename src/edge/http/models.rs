@@ -88,13 +88,12 @@ async fn rollback(State(service): State<Arc<Service>>, named: Named<String>, req
         let name = path(named)?;
         let mandate = mandate(&request);
         let asked = asked(&service, request).await?;
-        let to = match &asked.version {
-            Some(version) => known(&service, &name, version)?,
-            None => {
-                let standby = service.fleet.facts().standby.map(|standby| standby.model);
-                let none = || Problem::new(Code::OrderRefused, "no model of this name stands by: say a version");
-                standby.filter(|model| model.name == name).ok_or_else(none)?
-            }
+        let to = if let Some(version) = &asked.version {
+            known(&service, &name, version)?
+        } else {
+            let standby = service.fleet.facts().standby.map(|standby| standby.model);
+            let none = || Problem::new(Code::OrderRefused, "no model of this name stands by: say a version");
+            standby.filter(|model| model.name == name).ok_or_else(none)?
         };
         perform(&service, Order::Swap { to }, mandate, asked.reason).await
     };

@@ -217,7 +217,7 @@ fn release(lives: &mut Lives, model: &ModelRef, mandate: &Mandate, (now, cause):
         return Err(Illegal::NeedsPerson(format!("{model} is quarantined: only a person may release it")));
     }
     lives.step(&model.sha256, Stage::Candidate, now, cause);
-    if let Some(life) = lives.lives.get_mut(&model.sha256) {
+    if let Some(life) = lives.by_hash.get_mut(&model.sha256) {
         (life.validated_at, life.proven_at, life.refusal) = (None, None, None);
     }
     Ok(())
@@ -255,7 +255,7 @@ fn canary(
     trusted(life, mandate)?;
     nobody_else_on_trial(lives, model)?;
     lives.step(&model.sha256, Stage::Canary, now, cause);
-    if let Some(life) = lives.lives.get_mut(&model.sha256) {
+    if let Some(life) = lives.by_hash.get_mut(&model.sha256) {
         life.percent = percent;
     }
     Ok(())

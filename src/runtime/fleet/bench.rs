@@ -97,7 +97,7 @@ impl Fleet {
     pub fn check_golden(&self, model: &ModelRef) -> Result<(), Error> {
         let loaded = self.loaded_as(model).ok_or(Error::NotLoaded)?;
         let cells: Vec<f64> = loaded.golden.iter().flat_map(|row| row.row.iter().copied()).collect();
-        let scores = ask(&loaded.model, cells);
+        let scores = ask(&loaded.model, &cells);
         let (mut moved, mut largest) = (0_usize, 0.0_f64);
         for (golden, score) in loaded.golden.iter().zip(&scores) {
             match score {
@@ -130,12 +130,12 @@ impl Fleet {
     /// [`Error::NotLoaded`]; what fails for one row is that row's.
     pub fn score(&self, model: &ModelRef, rows: &[Vec<f64>]) -> Result<Vec<Result<Score, ModelFailure>>, Error> {
         let loaded = self.loaded_as(model).ok_or(Error::NotLoaded)?;
-        Ok(ask(&loaded.model, rows.concat()))
+        Ok(ask(&loaded.model, &rows.concat()))
     }
 }
 
 /// Asks a model for rows in runs of its own length, one after the other, so that others find room between.
-pub(super) fn ask(model: &Model, cells: Vec<f64>) -> Vec<Result<Score, ModelFailure>> {
+pub(super) fn ask(model: &Model, cells: &[f64]) -> Vec<Result<Score, ModelFailure>> {
     let width = model.baseline.len().max(1);
     let mut scores = Vec::with_capacity(cells.len() / width);
     for run in cells.chunks(width * model.inference.batch_len_max()) {

@@ -119,9 +119,12 @@ impl Fleet {
         for (record, score) in of_active.iter().zip(&candidate_scores) {
             let Some(known) = record.decision.score else { continue };
             let active_side = self.side(active, record, known);
-            // That its line was full is ours, not the candidate's.
-            let Some(other) = judged(score) else { continue };
-            pairs.push((record, active_side, other.map(|score| self.side(&tried, record, score))));
+            let other = match Said::of(score) {
+                Said::Score(score) => Some(self.side(&tried, record, score)),
+                Said::Fault => None,
+                Said::Nothing => continue,
+            };
+            pairs.push((record, active_side, other));
         }
         for (record, score) in of_candidate.iter().zip(&active_scores) {
             let Ok(score) = score else { continue };
@@ -153,7 +156,7 @@ impl Fleet {
         let rows = [(active, self.row(active_release, record)), (candidate, self.row(tried, record))];
         let timed = |(model, row): &(&Model, Vec<f64>)| {
             let started = Moment::now();
-            let scored = ask(model, row.clone());
+            let scored = ask(model, row);
             scored.first().is_some_and(Result::is_ok).then(|| Moment::now().micros_since(started))
         };
         let mut times = self.bench.times.lock();
@@ -194,8 +197,8 @@ impl Fleet {
     }
 
     fn scores(&self, release: &Release, model: &Model, records: &[Arc<Record>]) -> Vec<Result<Score, ModelFailure>> {
-        let cells = records.iter().flat_map(|record| self.row(release, record)).collect();
-        ask(model, cells)
+        let cells: Vec<f64> = records.iter().flat_map(|record| self.row(release, record)).collect();
+        ask(model, &cells)
     }
 
     fn row(&self, release: &Release, record: &Record) -> Vec<f64> {
@@ -232,14 +235,25 @@ impl Fleet {
     }
 }
 
-/// Reads what a run said: a score, or a failure of the model; `None` when the model was not to blame.
-fn judged(score: &Result<Score, ModelFailure>) -> Option<Option<Score>> {
-    match score {
-        Ok(score) => Some(Some(*score)),
-        Err(ModelFailure::Failed(_) | ModelFailure::NotFinite | ModelFailure::OutOfRange | ModelFailure::Timeout) => {
-            Some(None)
+/// What a run says about the model that was asked.
+enum Said {
+    /// It has a score.
+    Score(Score),
+    /// It failed.
+    Fault,
+    /// It was not asked: its line was full, which is not its fault.
+    Nothing,
+}
+
+impl Said {
+    const fn of(score: &Result<Score, ModelFailure>) -> Self {
+        match score {
+            Ok(score) => Self::Score(*score),
+            Err(
+                ModelFailure::Failed(_) | ModelFailure::NotFinite | ModelFailure::OutOfRange | ModelFailure::Timeout,
+            ) => Self::Fault,
+            Err(ModelFailure::QueueFull) => Self::Nothing,
         }
-        Err(ModelFailure::QueueFull) => None,
     }
 }
 

@@ -217,7 +217,10 @@ fn next_in_force(
     };
     let release_of = |loaded: &Loaded| {
         let plan = admit(loaded)?;
-        current.active.with_model(Some(Arc::clone(&loaded.model)), &loaded.schema, plan).map_err(unfit)
+        current
+            .active
+            .with_model(Some(Arc::clone(&loaded.model)), &loaded.schema, plan)
+            .map_err(|faults| unfit(&faults))
     };
     let active = match loaded_at(Stage::Active) {
         Some(loaded) => release_of(loaded)?,
@@ -237,6 +240,6 @@ fn next_in_force(
     Ok(Next { active, canary })
 }
 
-fn unfit(faults: Vec<RuleFault>) -> Error {
+fn unfit(faults: &[RuleFault]) -> Error {
     Error::Rules(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
 }
