@@ -64,16 +64,7 @@ pub(super) fn all() -> Value {
                 "added_by": {"type": "string", "readOnly": true},
             },
         },
-        "ModelOrder": {
-            "type": "object",
-            "additionalProperties": false,
-            "required": ["reason"],
-            "properties": {
-                "reason": {"type": "string", "minLength": 1, "maxLength": 500},
-                "percent": {"type": "integer", "minimum": 1, "maximum": 99, "description": "For a canary: its share of entities."},
-                "version": {"type": "string", "description": "For a rollback: the proven version; the standby's otherwise."},
-            },
-        },
+        "ModelOrder": model_order(),
         "Models": models(),
         "Health": health(),
         "Stream": stream(),
@@ -193,6 +184,21 @@ fn decision() -> Value {
     add("evaluated_at", json!({"type": "string", "format": "date-time"}));
     add("features", json!({"type": "object", "description": "By name, when asked for."}));
     json!({"type": "object", "properties": properties})
+}
+
+fn model_order() -> Value {
+    let percent = "For a canary: its share of entities.";
+    let version = "For a rollback: the proven version; the standby's otherwise.";
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["reason"],
+        "properties": {
+            "reason": {"type": "string", "minLength": 1, "maxLength": 500},
+            "percent": {"type": "integer", "minimum": 1, "maximum": 99, "description": percent},
+            "version": {"type": "string", "description": version},
+        },
+    })
 }
 
 fn models() -> Value {
