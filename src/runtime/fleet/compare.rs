@@ -241,7 +241,8 @@ enum Said {
     Score(Score),
     /// It failed.
     Fault,
-    /// It was not asked: its line was full, which is not its fault.
+    /// It was not asked, or not in time: a crowd and a slow host look so, too. That it computes slowly is for the ratio of
+    /// times to say.
     Nothing,
 }
 
@@ -249,18 +250,16 @@ impl Said {
     const fn of(score: &Result<Score, ModelFailure>) -> Self {
         match score {
             Ok(score) => Self::Score(*score),
-            Err(
-                ModelFailure::Failed(_) | ModelFailure::NotFinite | ModelFailure::OutOfRange | ModelFailure::Timeout,
-            ) => Self::Fault,
-            Err(ModelFailure::QueueFull) => Self::Nothing,
+            Err(ModelFailure::Failed(_) | ModelFailure::NotFinite | ModelFailure::OutOfRange) => Self::Fault,
+            Err(ModelFailure::QueueFull | ModelFailure::Timeout) => Self::Nothing,
         }
     }
 }
 
-/// Tells whether a decision has no score because its model failed.
+/// Tells whether a decision has no score because its model failed; one that was late may have met a crowd.
 fn is_fault(record: &Record) -> bool {
-    use crate::domain::DegradedReason::{ModelError, ModelTimeout, ScoreNotFinite, ScoreOutOfRange};
-    let faults = [ModelError, ModelTimeout, ScoreNotFinite, ScoreOutOfRange];
+    use crate::domain::DegradedReason::{ModelError, ScoreNotFinite, ScoreOutOfRange};
+    let faults = [ModelError, ScoreNotFinite, ScoreOutOfRange];
     record.decision.degraded.iter().any(|reason| faults.contains(reason))
 }
 
@@ -286,4 +285,23 @@ fn median(values: impl Iterator<Item = u32>) -> u32 {
     let mut values: Vec<u32> = values.collect();
     values.sort_unstable();
     values.get(values.len() / 2).copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_counts_against_a_candidate_and_a_crowd_does_not() {
+        let is_fault = |failure| matches!(Said::of(&Err(failure)), Said::Fault);
+        assert!(is_fault(ModelFailure::Failed("shape".into())));
+        assert!(is_fault(ModelFailure::NotFinite) && is_fault(ModelFailure::OutOfRange));
+        assert!(!is_fault(ModelFailure::Timeout) && !is_fault(ModelFailure::QueueFull));
+    }
+
+    #[test]
+    fn the_median_is_of_what_there_is() {
+        assert_eq!(median([9, 1, 5].into_iter()), 5);
+        assert_eq!(median(std::iter::empty()), 0);
+    }
 }
