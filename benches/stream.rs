@@ -60,6 +60,7 @@ fn scorer(schema: &Arc<Schema>, parts: (&Arc<Entities>, &Arc<Ledger>, &Store), o
         policy: Arc::new(Policy::parse(include_str!("../config/policy.toml")).expect("a policy")),
         rates: Arc::new(RateTable::identity(Currency::EUR)),
         rule_counters: Arc::default(),
+        rolled_back: false,
     };
     let parts = scorer::Parts {
         slot: Arc::new(Slot::new(release)),
@@ -69,6 +70,7 @@ fn scorer(schema: &Arc<Schema>, parts: (&Arc<Entities>, &Arc<Ledger>, &Store), o
         clock: Clock::system(),
         explanations: Budget::new(&explainer::Options::default(), Moment::now()),
         ownership: Some(Arc::clone(ownership)),
+        tap: Arc::default(),
     };
     let partition_key = vec![TextField::CustomerId];
     Scorer::new(

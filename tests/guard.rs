@@ -157,7 +157,7 @@ impl Rig {
         let rig = Arc::new(self);
         let model = Arc::clone(&rig.model);
         let watch = Watch {
-            models: Arc::new(move || vec![Arc::clone(&model)]),
+            models: Arc::new(move || vec![("active", Arc::clone(&model))]),
             host: Arc::new(Host::under(rig.root.path(), Limits::DEFAULT)),
             deadline: Duration::from_millis(100),
         };

@@ -10,10 +10,10 @@ use crate::config::Settings;
 use crate::domain::Timestamp;
 use crate::runtime::boot::BootGuard;
 use crate::runtime::clock::Clock;
+use crate::runtime::fleet::Fleet;
 use crate::runtime::guard::{self, Watch};
 use crate::runtime::host::Host;
 use crate::runtime::release::{bundle, sha256};
-use crate::runtime::repository::Repository;
 use crate::runtime::slot::Release;
 use crate::tasks::{self, OnExit, Shutdown};
 use crate::telemetry::guard::ModelCrashes;
@@ -52,14 +52,14 @@ pub(super) fn begin(boot: &BootGuard, release: &Release, clock: &Clock) {
 
 /// Starts the tasks that watch until shutdown.
 pub(super) fn watch(
-    repository: &Arc<Repository>,
+    fleet: &Arc<Fleet>,
     boot: Arc<BootGuard>,
     settings: &Settings,
     shutdown: &Shutdown,
 ) -> [JoinHandle<()>; 2] {
-    let loaded = Arc::clone(repository);
+    let loaded = Arc::clone(fleet);
     let watch = Watch {
-        models: Arc::new(move || loaded.loaded().into_iter().map(|loaded| loaded.model).collect()),
+        models: Arc::new(move || loaded.placed()),
         host: Arc::new(Host::here(settings.host)),
         deadline: settings.model_deadline.to_std(),
     };

@@ -8,6 +8,7 @@
 //! it serves on rules, and says so.
 
 mod guards;
+mod models;
 mod replay;
 mod retraining;
 mod schemas;
@@ -25,16 +26,16 @@ use crate::config::Settings;
 use crate::domain::{RateTable, Span, Timestamp, Transaction};
 use crate::edge::history::{Mapping, Reader, Report, backfill};
 use crate::edge::http::inference::Protocol;
-use crate::edge::http::{self, Access, ModelView, Phase, Service};
+use crate::edge::http::{self, Access, Phase, Service};
 use crate::edge::wire::{Contract, DecisionWriter, Mappings};
 use crate::runtime::boot::BootGuard;
 use crate::runtime::clock::{Clock, Moment};
 use crate::runtime::entities::Entities;
 use crate::runtime::explainer::Budget;
+use crate::runtime::fleet::{self, Fleet, Register, Tap};
 use crate::runtime::release::gates;
 use crate::runtime::reload::{Reloader, Texts};
-use crate::runtime::repository::{self, Repository};
-use crate::runtime::resident::{Loaded, Resident};
+use crate::runtime::resident::Resident;
 use crate::runtime::scorer::{self, Parts, Scorer};
 use crate::runtime::slot::{Release, Slot};
 use crate::runtime::store::Store;
@@ -100,7 +101,6 @@ pub struct App {
     entities: Arc<Entities>,
     store: Option<Store>,
     stream: Option<Stream>,
-    repository: Arc<Repository>,
     boot: Arc<BootGuard>,
 }
 
@@ -115,7 +115,9 @@ impl App {
         let access = access.map_err(|reason| anyhow::anyhow!(reason))?;
         let clock = Clock::system();
         let boot = guards::boot(&mut settings);
-        let resident = Arc::new(Resident::load(&settings.models, &settings.inference, &gates::Limits::default()));
+        let State { ledger, store, gate } = State::open(&settings)?;
+        let register = Register::open(settings.state.as_ref().map(|state| state.directory.as_path()))?;
+        let resident = models::resident(&settings, &register);
         let schema = match &resident.schema {
             Some(schema) => Arc::clone(schema),
             None => Arc::new(schema_without_bundle()?),
@@ -123,7 +125,6 @@ impl App {
         let mut schemas = vec![Arc::clone(&schema)];
         schemas.extend(resident.standby.iter().map(|standby| Arc::clone(&standby.schema)));
         let texts = Texts::read(&settings.files)?;
-        let State { ledger, store, gate } = State::open(&settings)?;
         let stream = Stream::prepare(&settings, store.as_ref())?;
         let store = if stream.is_some() { store.map(Store::with_stream) } else { store };
         let ownership = stream.as_ref().map(|stream| Arc::clone(&stream.ownership));
@@ -136,34 +137,38 @@ impl App {
         let slot = Arc::new(Slot::new(release));
         guards::begin(&boot, &slot.load(), &clock);
         announce(&slot.load());
+        let tap = Arc::new(Tap::default());
         let scorer = Scorer::new(
             Parts {
-                slot,
+                slot: Arc::clone(&slot),
                 entities: Arc::clone(&entities),
                 ledger: Arc::clone(&ledger),
                 gate,
                 clock: clock.clone(),
                 explanations: Budget::new(&settings.explain, Moment::now()),
                 ownership,
+                tap: Arc::clone(&tap),
             },
             scorer_options(&settings),
         );
-        let vitals = vitals::Vitals::new(&entities, &ledger, &resident, &schemas);
+        let vitals = vitals::Vitals::new(&entities, &ledger, &slot, &schemas);
         vitals.export(&settings);
-        let repository = repository(&settings, resident)?;
+        let parts = fleet::Parts { slot, entities: Arc::clone(&entities), clock: clock.clone(), tap };
+        let fleet = Arc::new(Fleet::new(models::fleet_options(&settings)?, parts, register, &resident));
+        models::export(&fleet);
         if stream.is_some() {
             Stream::tell_inexact(&schemas, &settings.partition_key);
         }
         let outbox = stream.as_ref().map(|stream| stream.outbox(&ledger)).transpose()?;
-        let protocol = || Arc::new(Protocol::new(Arc::clone(&repository), settings.protocol.clone()));
-        let listed = Arc::clone(&repository);
+        let protocol = || Arc::new(Protocol::new(Arc::clone(&fleet), settings.protocol.clone()));
         let service = Arc::new(Service {
             contract: contract(&settings),
             mappings: mappings(&settings)?,
             access,
             limits: settings.limits.clone(),
             protocol: settings.protocol.enabled.then(protocol),
-            models: Box::new(move || listed.loaded().iter().map(view).collect()),
+            orders: models::orders(&fleet),
+            fleet: Arc::clone(&fleet),
             vitals: Box::new(move || vitals.read()),
             writer: DecisionWriter::default(),
             permits: Semaphore::new(settings.limits.concurrency_max),
@@ -175,7 +180,7 @@ impl App {
             stream: OnceLock::new(),
         });
         let reloader = Reloader::new(settings.files.clone(), texts);
-        Ok(Self { settings, service, schemas, reloader, entities, store, stream, repository, boot })
+        Ok(Self { settings, service, schemas, reloader, entities, store, stream, boot })
     }
 
     /// Serves until asked to stop, then drains. `terminal` hears how far it is.
@@ -183,7 +188,7 @@ impl App {
     /// # Errors
     /// An address that cannot be bound, an exporter that cannot be started, history that cannot be read.
     pub async fn run(self, history: History, shutdown: Shutdown, terminal: Terminal) -> anyhow::Result<()> {
-        let Self { settings, service, schemas, reloader, entities, store, stream, repository, boot } = self;
+        let Self { settings, service, schemas, reloader, entities, store, stream, boot } = self;
         if let Some(options) = &settings.otlp {
             trace::set_sample_ratio(options.sample_ratio);
             otlp::start(options)?;
@@ -191,6 +196,7 @@ impl App {
         let store = store.map(|store| store.start(service.scorer.ledger(), &entities, &shutdown).map(Arc::new));
         let store = store.transpose()?;
         let outbound = Arc::new(Outbound::start(&settings, None)?);
+        let comparing = service.fleet.start().context("tried to start the fleet's threads")?;
         let listener =
             http::listen(settings.listen).with_context(|| format!("tried to listen on {}", settings.listen))?;
         let address = listener.local_addr()?;
@@ -209,7 +215,7 @@ impl App {
                 }
             }
         });
-        let _guards = guards::watch(&repository, boot, &settings, &shutdown);
+        let _guards = guards::watch(&service.fleet, boot, &settings, &shutdown);
         let _reload = watch_files(reloader, &service, settings.reload_every.to_std(), &shutdown);
         // History first: it is older than what the store knows.
         let mut filled = fill(&service, schemas.clone(), (settings.rates.clone(), history), terminal.progress).await;
@@ -241,6 +247,7 @@ impl App {
         }
         // A run that learns from the store ends before the store does.
         tokio::task::spawn_blocking(move || outbound.close()).await?;
+        tokio::task::spawn_blocking(move || drop(comparing)).await?;
         state::close(store).await?;
         filled
     }
@@ -286,17 +293,8 @@ fn release(
         policy: checked.policy,
         rates: Arc::new(settings.rates.clone()),
         rule_counters: Arc::new(RuleCounters::default()),
+        rolled_back: false,
     })
-}
-
-fn repository(settings: &Settings, resident: Arc<Resident>) -> anyhow::Result<Arc<Repository>> {
-    let options = repository::Options {
-        models: settings.models.clone(),
-        inference: settings.inference.clone(),
-        limits: gates::Limits::default(),
-        executable: std::env::current_exe().context("tried to find the running executable")?,
-    };
-    Ok(Arc::new(Repository::new(options, resident)))
 }
 
 fn announce(release: &Release) {
@@ -329,17 +327,6 @@ fn mappings(settings: &Settings) -> anyhow::Result<Mappings> {
         let lines: Vec<String> = faults.iter().map(|fault| format!("{}: {fault}", path.display())).collect();
         anyhow::anyhow!(lines.join("\n"))
     })
-}
-
-fn view(loaded: &Loaded) -> ModelView {
-    ModelView {
-        name: loaded.model.name.clone(),
-        version: loaded.model.version.clone(),
-        sha256: loaded.model.sha256.clone(),
-        role: loaded.model.role.to_owned(),
-        schema_hash: loaded.schema.hash().to_owned(),
-        loaded: true,
-    }
 }
 
 fn watch_files(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::Settings;
 use crate::runtime::decisions::Ledger;
 use crate::runtime::entities::{Entities, Warmth};
-use crate::runtime::resident::Resident;
+use crate::runtime::slot::Slot;
 use crate::scoring::feature::Schema;
 use crate::telemetry::metrics;
 
@@ -15,7 +15,7 @@ use crate::telemetry::metrics;
 pub(super) struct Vitals {
     entities: Arc<Entities>,
     ledger: Arc<Ledger>,
-    resident: Arc<Resident>,
+    slot: Arc<Slot>,
     schemas: Vec<Arc<Schema>>,
 }
 
@@ -23,18 +23,18 @@ impl Vitals {
     pub(super) fn new(
         entities: &Arc<Entities>,
         ledger: &Arc<Ledger>,
-        resident: &Arc<Resident>,
+        slot: &Arc<Slot>,
         schemas: &[Arc<Schema>],
     ) -> Self {
-        let (entities, ledger, resident) = (Arc::clone(entities), Arc::clone(ledger), Arc::clone(resident));
-        Self { entities, ledger, resident, schemas: schemas.to_vec() }
+        let (entities, ledger, slot) = (Arc::clone(entities), Arc::clone(ledger), Arc::clone(slot));
+        Self { entities, ledger, slot, schemas: schemas.to_vec() }
     }
 
     /// Reads them all; visits every shard of the entity store once.
     pub(super) fn read(&self) -> BTreeMap<&'static str, u64> {
         let entities = self.entities.stats();
         let ledger = self.ledger.stats();
-        let inference = self.resident.active.as_ref().map(|loaded| loaded.model.inference.stats()).unwrap_or_default();
+        let inference = self.slot.load().model.as_ref().map(|model| model.inference.stats()).unwrap_or_default();
         let warm = self.schemas.iter().filter(|schema| self.entities.warmth(schema) == Warmth::Warm).count();
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         BTreeMap::from([

@@ -4,6 +4,7 @@
 //! means, its unit, range and default stand in `config/default.toml`, which is compiled in.
 
 mod breaker;
+mod fleet;
 mod kafka;
 mod reader;
 mod retraining;
@@ -22,6 +23,7 @@ use crate::edge::kafka::options as stream;
 use crate::edge::outbound::webhook;
 use crate::edge::wire::UnknownFields;
 use crate::healing::host;
+use crate::runtime::fleet::Settings as FleetSettings;
 use crate::runtime::inference::InferenceOptions;
 use crate::runtime::{decisions, entities, explainer, reload, resident, store};
 use crate::telemetry::{logs, otlp};
@@ -55,6 +57,8 @@ pub struct Settings {
     pub ahead_max: Span,
     /// Which models to load.
     pub models: resident::Options,
+    /// How bundles are watched, tried and trusted.
+    pub fleet: FleetSettings,
     /// How long an instance without its model stays unready.
     pub model_grace: Span,
     /// How a model is run.
@@ -118,6 +122,7 @@ impl Settings {
             partition_key: partition_key(reader),
             ahead_max: reader.get("contract.ahead_max"),
             models: models(reader),
+            fleet: fleet::read(reader),
             model_grace: reader.get("models.grace"),
             inference: inference(reader),
             host: breaker::host(reader),
@@ -222,6 +227,7 @@ fn models(reader: &mut Reader) -> resident::Options {
         active: reader.get("models.active"),
         standby: reader.get("models.standby"),
         runtime_library: reader.path("models.runtime_library"),
+        staged: reader.path("state.directory").map(|directory| directory.join("models")),
     }
 }
 

@@ -54,6 +54,7 @@ pub enum Code {
     NotForced,
     ModelInUse,
     ModelRefused,
+    OrderRefused,
     TooManyRequests,
     Internal,
     ModelFailed,
@@ -85,7 +86,7 @@ const fn row(code: Code, name: &'static str, status: StatusCode, title: &'static
 
 impl Code {
     /// Every code, in the order of the enum.
-    pub const ALL: [Row; 42] = [
+    pub const ALL: [Row; 43] = [
         row(Self::MalformedJson, "malformed_json", StatusCode::BAD_REQUEST, "the body is not JSON"),
         row(Self::InvalidUtf8, "invalid_utf8", StatusCode::BAD_REQUEST, "the body is not UTF-8"),
         row(Self::NestingTooDeep, "nesting_too_deep", StatusCode::BAD_REQUEST, "the body nests too deep"),
@@ -163,6 +164,7 @@ impl Code {
         row(Self::NotForced, "not_forced", StatusCode::CONFLICT, "there is no override to end"),
         row(Self::ModelInUse, "model_in_use", StatusCode::CONFLICT, "the model stays where it is"),
         row(Self::ModelRefused, "model_refused", StatusCode::CONFLICT, "the bundle did not pass its gates"),
+        row(Self::OrderRefused, "order_refused", StatusCode::CONFLICT, "the order does not fit how things stand"),
         row(Self::TooManyRequests, "too_many_requests", StatusCode::TOO_MANY_REQUESTS, "the service is at its limit"),
         row(Self::Internal, "internal", StatusCode::INTERNAL_SERVER_ERROR, "the service failed"),
         row(Self::ModelFailed, "model_failed", StatusCode::INTERNAL_SERVER_ERROR, "the model failed"),

@@ -13,8 +13,10 @@ pub mod action;
 pub mod breaker;
 pub mod finding;
 pub mod host;
+pub mod lifecycle;
 pub mod model;
 pub mod retraining;
+pub mod trial;
 
 pub use action::Action;
 pub use finding::{Alarm, Evidence, Finding, Verdict};

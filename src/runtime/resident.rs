@@ -9,10 +9,13 @@ use std::sync::Arc;
 use super::clock::Clock;
 use super::guard::Guard;
 use super::inference::{Inference, InferenceOptions, library};
-use super::release::bundle::{self, Bundle};
-use super::release::gates::{self, Limits};
+use super::release::bundle::{Bundle, MANIFEST};
+use super::release::gates::{Limits, Passed};
+use super::release::manifest::Tolerance;
+use super::release::{Baseline, GoldenRow};
 use super::slot::Model;
-use crate::healing::model::ModelRef;
+use crate::healing::ModelRef;
+use crate::healing::lifecycle::Trust;
 use crate::scoring::feature::Schema;
 use crate::telemetry::events::ModelRefused;
 
@@ -29,15 +32,42 @@ pub struct Options {
     pub standby: String,
     /// The ONNX Runtime library; found by itself when absent (`ORT_DYLIB_PATH`, `.deps/`).
     pub runtime_library: Option<PathBuf>,
+    /// A second directory of bundles: what comes over the network is staged there.
+    pub staged: Option<PathBuf>,
 }
 
-/// A loaded model and its schema.
+impl Options {
+    /// Returns every directory that has bundles, as `NAME/VERSION`.
+    pub fn roots(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(&self.directory).chain(&self.staged).map(PathBuf::as_path)
+    }
+
+    /// Finds a bundle's directory; where there is none, says where it would be.
+    #[must_use]
+    pub fn locate(&self, place: &str) -> PathBuf {
+        let found = self.roots().map(|root| root.join(place)).find(|path| path.join(MANIFEST).is_file());
+        found.unwrap_or_else(|| self.directory.join(place))
+    }
+}
+
+/// The most golden rows that are kept to check a running model with.
+pub const CHECK_ROWS_MAX: usize = 64;
+
+/// A loaded model and what of its bundle is needed beside it.
 #[derive(Clone)]
 pub struct Loaded {
     /// The model.
     pub model: Arc<Model>,
     /// Its features.
     pub schema: Arc<Schema>,
+    /// The profile of its training data.
+    pub baseline: Arc<Baseline>,
+    /// Golden rows to check it with, evenly drawn.
+    pub golden: Arc<[GoldenRow]>,
+    /// How far scores on them may be from the trainer's.
+    pub tolerance: Tolerance,
+    /// Whether it is signed by a trusted key.
+    pub trust: Trust,
 }
 
 /// What became of the configured models.
@@ -55,26 +85,42 @@ impl Resident {
     /// Loads what is configured.
     #[must_use]
     pub fn load(options: &Options, inference: &InferenceOptions, limits: &Limits) -> Self {
+        Self::load_allowed(options, inference, limits, &|_| true)
+    }
+
+    /// Loads what is configured and, by its hash, not banned.
+    #[must_use]
+    pub fn load_allowed(
+        options: &Options,
+        inference: &InferenceOptions,
+        limits: &Limits,
+        is_allowed: &dyn Fn(&ModelRef) -> bool,
+    ) -> Self {
         let mut resident = Self::default();
         let library = if options.enabled { library::open(options.runtime_library.as_deref()).err() } else { None };
         if let Some(error) = &library {
             ModelRefused { bundle: &options.active, reason: error }.emit();
         }
         let starts = options.enabled && library.is_none();
-        let load = |name: &str, role| {
-            let bundle = refused(name, read(&options.directory.join(name)))?;
+        let load = |name: &str| {
+            let bundle = refused(name, read(&options.locate(name)))?;
             let schema = Arc::clone(&bundle.schema);
-            let checked = || check(&bundle, limits).and_then(|()| start(&bundle, role, inference.clone()));
-            let model = if starts { refused(name, checked()) } else { None };
-            Some((schema, model.map(Arc::new)))
+            let started = || {
+                let reference = bundle.reference();
+                if !is_allowed(&reference) {
+                    return Err("it is quarantined: a person must release it first".to_owned());
+                }
+                start(&Passed::at_start(bundle, limits)?, inference.clone())
+            };
+            let loaded = if starts { refused(name, started()) } else { None };
+            Some((schema, loaded))
         };
-        if let Some((schema, model)) = load(&options.active, "active") {
-            resident.active = model.map(|model| Loaded { model, schema: Arc::clone(&schema) });
+        if let Some((schema, loaded)) = load(&options.active) {
+            resident.active = loaded;
             resident.schema = Some(schema);
         }
         if starts && !options.standby.is_empty() {
-            let standby = load(&options.standby, "standby");
-            resident.standby = standby.and_then(|(schema, model)| model.map(|model| Loaded { model, schema }));
+            resident.standby = load(&options.standby).and_then(|(_, loaded)| loaded);
         }
         resident
     }
@@ -92,37 +138,32 @@ fn read(path: &Path) -> Result<Bundle, String> {
     Bundle::load(path).map_err(|error| error.to_string())
 }
 
-fn check(bundle: &Bundle, limits: &Limits) -> Result<(), String> {
-    let report = gates::quick(bundle, limits);
-    let failures: Vec<String> =
-        report.failures().map(|check| format!("gate {:?}: {}", check.gate, check.reason)).collect();
-    if !failures.is_empty() {
-        return Err(failures.join("; "));
-    }
-    Ok(())
-}
-
 /// Starts a bundle that has passed its gates.
-pub(super) fn start(bundle: &Bundle, role: &'static str, inference: InferenceOptions) -> Result<Model, String> {
+pub(super) fn start(passed: &Passed, inference: InferenceOptions) -> Result<Loaded, String> {
+    let bundle = passed.bundle();
     let guard = guard(bundle, inference.breaker);
     let inference = Inference::start(bundle, inference).map_err(|error| error.to_string())?;
-    Ok(Model {
+    let model = Model {
         name: bundle.manifest.name.clone(),
         version: bundle.manifest.version.clone(),
         sha256: bundle.model_sha256.clone(),
-        role,
+        reference: bundle.reference(),
         thresholds: bundle.manifest.thresholds,
         baseline: bundle.baseline.baselines(),
         inference,
         guard: Arc::new(guard),
+    };
+    let step = bundle.golden.len().div_ceil(CHECK_ROWS_MAX).max(1);
+    Ok(Loaded {
+        model: Arc::new(model),
+        schema: Arc::clone(&bundle.schema),
+        baseline: Arc::new(bundle.baseline.clone()),
+        golden: bundle.golden.iter().step_by(step).cloned().collect(),
+        tolerance: bundle.manifest.tolerance,
+        trust: passed.trust(),
     })
 }
 
 fn guard(bundle: &Bundle, options: crate::healing::breaker::Options) -> Guard {
-    let model = ModelRef {
-        name: bundle.manifest.name.clone(),
-        version: bundle.manifest.version.clone(),
-        sha256: bundle::sha256(&bundle.manifest_bytes),
-    };
-    Guard::new(model, options, Clock::system(), (&bundle.golden, bundle.manifest.tolerance))
+    Guard::new(bundle.reference(), options, Clock::system(), (&bundle.golden, bundle.manifest.tolerance))
 }

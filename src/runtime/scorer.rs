@@ -25,6 +25,7 @@ use super::entities::{Entities, LabelOutcome};
 use super::explainer::Budget;
 use super::guard::Admitted;
 use super::inference::{ModelFailure, Scored};
+use super::fleet::Tap;
 use super::slot::{Model, Release, Slot};
 use super::standin::StandinUse;
 use super::store::{Gate, Message, id_key, put_label};
@@ -113,6 +114,8 @@ pub struct Parts {
     pub explanations: Budget,
     /// Which partitions of the stream are ours; `None` without a stream.
     pub ownership: Option<Arc<Ownership>>,
+    /// Takes decisions aside for whoever compares models; never waits.
+    pub tap: Arc<Tap>,
 }
 
 /// Scores transactions. Cheap to clone.
@@ -188,7 +191,7 @@ impl Scorer {
 
     /// Gives the same answer without recording it or changing any state.
     pub async fn dry_run(&self, request: Request) -> Arc<Record> {
-        let release = self.release();
+        let release = self.release_for(&request.transaction);
         let features = self.inner.parts.entities.peek(&request.transaction, &release.plan);
         let payload_hash = request.transaction.payload_hash();
         let bar = self.bar(self.standing(&request.transaction));
@@ -216,7 +219,7 @@ impl Scorer {
         recorded.await.then_some(outcomes)
     }
 
-    /// Returns the release in force.
+    /// Returns the active release.
     #[must_use]
     pub fn release(&self) -> Arc<Release> {
         self.inner.parts.slot.load()
@@ -253,7 +256,7 @@ impl Scorer {
     }
 
     async fn decide_reserved(&self, request: Request, payload_hash: u128, mut ticket: Ticket<'_>) -> Settled {
-        let release = self.release();
+        let release = self.release_for(&request.transaction);
         let (entities, deadline) = (&self.inner.parts.entities, request.deadline);
         let standing = self.standing(&request.transaction);
         let features = if standing == Standing::Foreign {
@@ -274,8 +277,19 @@ impl Scorer {
         let settled = ticket.settle(record, deadline).await;
         if let Settled::Kept(record) = &settled {
             events::DecisionMade { decision: &record.decision }.emit();
+            self.inner.parts.tap.offer(record);
         }
         settled
+    }
+
+    /// Takes the release that answers for a transaction: the canary's entities are always the same.
+    fn release_for(&self, transaction: &Transaction) -> Arc<Release> {
+        self.inner.parts.slot.load_for(|| self.entity_hash(transaction))
+    }
+
+    /// Returns the hash of the entity that the partition key names.
+    fn entity_hash(&self, transaction: &Transaction) -> Option<u64> {
+        self.partition_entity(transaction).map(|key| (key.bits() >> 64) as u64)
     }
 
     /// Returns how far this instance is with a transaction's partition; without a stream all is ours.

@@ -14,6 +14,7 @@ use prometheus::{
 
 use super::desk::Desk;
 use super::guard::Guards;
+use super::fleet::Fleet;
 use super::histogram::Latencies;
 use super::inference::Inference;
 use super::process::Process;
@@ -72,6 +73,8 @@ pub struct Metrics {
     pub inference: Inference,
     /// What goes on at the guards of models.
     pub guards: Guards,
+    /// What goes on in the fleet of models.
+    pub fleet: Fleet,
     /// What goes on at the HTTP doors.
     pub http: Http,
     /// What goes on at the store.
@@ -218,6 +221,7 @@ impl Metrics {
             model_rows: build.counter("fraudd_model_rows_total", "Rows scored by models, explanations included."),
             inference: Inference::new(&build),
             guards: Guards::new(&build),
+            fleet: Fleet::new(&build),
             http: Http::new(&build),
             store: Store::new(&build),
             desk: Desk::new(&build),

@@ -11,6 +11,7 @@
 pub mod desk;
 pub mod events;
 pub mod guard;
+pub mod fleet;
 pub mod histogram;
 pub mod inference;
 pub mod logs;

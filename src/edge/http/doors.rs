@@ -30,7 +30,7 @@ pub const DECIDE: Door =
     door("POST", "/v1/decisions", Some(Scope::Score), "Score one transaction and record the decision");
 
 /// Every door; the busiest first.
-pub const DOORS: [Door; 25] = [
+pub const DOORS: [Door; 33] = [
     DECIDE,
     door("POST", "/v1/decisions:batch", Some(Scope::Score), "Score up to 1,000 transactions, answered in order"),
     door("POST", "/v1/decisions:dry-run", Some(Scope::Score), "Score without recording or changing anything"),
@@ -48,7 +48,55 @@ pub const DOORS: [Door; 25] = [
     door("POST", "/v1/breaker/force-closed", Some(Scope::Operate), "Let every call through for a while"),
     door("POST", "/v1/breaker/observe-only", Some(Scope::Operate), "Let the breaker only say what it would do"),
     door("POST", "/v1/breaker/clear", Some(Scope::Operate), "End what was forced"),
-    door("GET", "/v1/models", Some(Scope::Read), "List the models"),
+    door("GET", "/v1/models", Some(Scope::Read), "List the models, how far each has come, and the running trial"),
+    door(
+        "POST",
+        "/v1/models/{name}/versions/{version}/promote",
+        Some(Scope::Admin),
+        "Put a validated model in force; the one before stands by",
+    ),
+    door(
+        "POST",
+        "/v1/models/{name}/versions/{version}/shadow",
+        Some(Scope::Admin),
+        "Let a validated model score beside the active one and answer nobody",
+    ),
+    door(
+        "POST",
+        "/v1/models/{name}/versions/{version}/canary",
+        Some(Scope::Admin),
+        "Let a validated model answer for a share of the entities",
+    ),
+    door(
+        "POST",
+        "/v1/models/{name}/versions/{version}/withdraw",
+        Some(Scope::Operate),
+        "End a trial without a verdict against the model",
+    ),
+    door(
+        "POST",
+        "/v1/models/{name}/versions/{version}/quarantine",
+        Some(Scope::Operate),
+        "Ban a bundle by its hash; when it answers, the standby takes over",
+    ),
+    door(
+        "POST",
+        "/v1/models/{name}/versions/{version}/release",
+        Some(Scope::Admin),
+        "Lift a ban: the bundle has its gates to pass again",
+    ),
+    door(
+        "POST",
+        "/v1/models/{name}/rollback",
+        Some(Scope::Operate),
+        "Put the standby, or a proven version, back in force",
+    ),
+    door(
+        "POST",
+        "/v1/models/{name}/accept",
+        Some(Scope::Operate),
+        "Accept the last rollback: decisions no longer tell it",
+    ),
     door("GET", "/v1/health", Some(Scope::Read), "Show the state, the release and the numbers an operator asks first"),
     door("GET", "/livez", None, "Tell whether the process turns"),
     door("GET", "/startupz", None, "Tell whether loading was attempted"),

@@ -18,6 +18,7 @@ mod frame;
 pub mod inference;
 mod labels;
 mod lists;
+mod models;
 mod openapi;
 mod operations;
 mod parameters;
@@ -35,7 +36,7 @@ use axum::routing::{get, post};
 
 pub use auth::{Access, KeyFault, Keys, Scope};
 pub use server::{listen, serve};
-pub use service::{Limits, ModelView, Phase, Service};
+pub use service::{Limits, Phase, Service};
 
 use crate::edge::problem::{Code, Problem};
 
@@ -57,7 +58,7 @@ pub fn router(service: Arc<Service>) -> Router {
         .route("/v1/breaker/force-closed", post(breaker::force_closed))
         .route("/v1/breaker/observe-only", post(breaker::observe_only))
         .route("/v1/breaker/clear", post(breaker::clear))
-        .route("/v1/models", get(operations::models))
+        .merge(models::routes())
         .route("/v1/health", get(operations::health))
         .route("/livez", get(operations::livez))
         .route("/startupz", get(operations::startupz))

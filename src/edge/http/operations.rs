@@ -49,10 +49,6 @@ pub(super) async fn scrape() -> Response {
     ([(header::CONTENT_TYPE, content_type)], out).into_response()
 }
 
-pub(super) async fn models(State(service): State<Arc<Service>>) -> Response {
-    Json(json!({"models": (service.models)()})).into_response()
-}
-
 /// Shows the state in one word, the release in force, and the numbers an operator asks first.
 pub(super) async fn health(State(service): State<Arc<Service>>) -> Response {
     let release = service.scorer.release();
@@ -88,7 +84,7 @@ pub(super) async fn health(State(service): State<Arc<Service>>) -> Response {
             "rates_version": facts.rates_version,
             "active_rules": facts.rules.len(),
         },
-        "models": (service.models)(),
+        "models": service.fleet.models(),
         "vitals": vitals,
         "now": service.now(),
     });

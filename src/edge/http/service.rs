@@ -13,7 +13,9 @@ use super::inference::Protocol;
 use crate::domain::Timestamp;
 use crate::edge::kafka::outbox::Outbox;
 use crate::edge::wire::{Contract, DecisionWriter, Mappings};
+use crate::healing::lifecycle::{Mandate, Order};
 use crate::runtime::clock::Clock;
+use crate::runtime::fleet::{self, Fleet};
 use crate::runtime::scorer::{Effort, Scorer};
 use crate::runtime::store::ListsFile;
 use crate::telemetry::events::ReadinessChanged;
@@ -69,25 +71,8 @@ pub enum Phase {
     Draining,
 }
 
-/// One model as `GET /v1/models` shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ModelView {
-    /// Its name.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// The model file's sha256 in hex.
-    pub sha256: String,
-    /// Its stage of life: `active`, `standby`, `candidate`, `quarantined` ..
-    pub role: String,
-    /// Hash of its schema.
-    pub schema_hash: String,
-    /// Whether it can score now.
-    pub loaded: bool,
-}
-
-/// A closure of the roof that lists models.
-pub type ModelsOf = Box<dyn Fn() -> Vec<ModelView> + Send + Sync>;
+/// A closure of the roof that takes people's orders about models: what, by whom, why. It blocks.
+pub type OrdersOf = Box<dyn Fn(&Order, &Mandate, &str) -> Result<(), fleet::Error> + Send + Sync>;
 /// A closure of the roof that tells numbers of state by name: entities, ledger, queue.
 pub type VitalsOf = Box<dyn Fn() -> BTreeMap<&'static str, u64> + Send + Sync>;
 
@@ -167,8 +152,10 @@ pub struct Service {
     pub limits: Limits,
     /// The inference protocol, when it is served.
     pub protocol: Option<Arc<Protocol>>,
-    /// Lists the models.
-    pub models: ModelsOf,
+    /// Knows the models and their places.
+    pub fleet: Arc<Fleet>,
+    /// Takes people's orders about models.
+    pub orders: OrdersOf,
     /// Tells numbers of state.
     pub vitals: VitalsOf,
     /// Writes decisions.

@@ -24,8 +24,8 @@ const WRITTEN_OFF_MAX: u64 = 1;
 /// What the watch works with.
 #[derive(Clone)]
 pub struct Watch {
-    /// The models at hand: active, canary, standby, candidates.
-    pub models: Arc<dyn Fn() -> Vec<Arc<Model>> + Send + Sync>,
+    /// The models at hand, each with its place: active, canary, standby, candidates.
+    pub models: Arc<dyn Fn() -> Vec<(&'static str, Arc<Model>)> + Send + Sync>,
     /// What the host counts.
     pub host: Arc<Host>,
     /// How long a call off the path may take.
@@ -42,7 +42,7 @@ pub async fn watch(watch: Watch, shutdown: Shutdown) {
             look(&watch, &models, &shutdown).await;
         }
         let host = watch.host.state();
-        for model in &models {
+        for (_, model) in &models {
             model.guard.tick(&host);
             model.guard.work(&model.inference, watch.deadline).await;
         }
@@ -52,12 +52,12 @@ pub async fn watch(watch: Watch, shutdown: Shutdown) {
 }
 
 /// Reads the host and looks after threads, off the async threads: files are read and sessions opened.
-async fn look(watch: &Watch, models: &[Arc<Model>], shutdown: &Shutdown) {
+async fn look(watch: &Watch, models: &[(&'static str, Arc<Model>)], shutdown: &Shutdown) {
     let (host, models) = (Arc::clone(&watch.host), models.to_vec());
     let looked = tokio::task::spawn_blocking(move || {
         host.sample();
         let mut worst = None;
-        for model in &models {
+        for (_, model) in &models {
             let watched = model.inference.watch();
             if watched.hung > 0 {
                 model.guard.hung(watched.hung);
@@ -66,7 +66,7 @@ async fn look(watch: &Watch, models: &[Arc<Model>], shutdown: &Shutdown) {
                 worst = Some((Arc::clone(model), watched.hung_total));
             }
         }
-        tell_places(models.iter().map(|model| (model.role, model.guard.place())));
+        tell_places(models.iter().map(|(place, model)| (*place, model.guard.place())));
         worst
     });
     match looked.await {

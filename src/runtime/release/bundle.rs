@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::baseline::Baseline;
 use super::golden::{self, GoldenRow};
 use super::manifest::Manifest;
+use crate::healing::ModelRef;
 use crate::scoring::feature::{Schema, SchemaFault};
 
 /// The manifest's file name.
@@ -140,6 +141,13 @@ impl Bundle {
             manifest_bytes,
             signature,
         })
+    }
+
+    /// Says which bundle this is.
+    #[must_use]
+    pub fn reference(&self) -> ModelRef {
+        let (name, version) = (self.manifest.name.clone(), self.manifest.version.clone());
+        ModelRef { name, version, sha256: sha256(&self.manifest_bytes) }
     }
 
     /// Returns the names of the model's inputs, in order.

@@ -21,7 +21,7 @@ use crate::runtime::decisions::{Claimed, Held, Origin, Record, StreamClaim};
 use crate::runtime::entities::LabelOutcome;
 use crate::runtime::guard::Admitted;
 use crate::runtime::inference::{Asked, Course, ModelFailure, ScoredRows};
-use crate::runtime::slot::Model;
+use crate::runtime::slot::{InForce, Model};
 use crate::runtime::store::{id_key, put_transaction};
 use crate::runtime::stream::ownership::Standing;
 use crate::runtime::stream::{HeldLabel, StreamGroup, StreamRequest, Streamed};
@@ -44,6 +44,8 @@ struct Pending {
     /// The transaction as the event log has it; empty when state was not changed.
     event: Vec<u8>,
     deferred: bool,
+    /// The release that answers for it.
+    release: Arc<Release>,
 }
 
 /// What was decided and is to be explained.
@@ -58,17 +60,20 @@ impl Scorer {
     /// deciding the same id. Nothing is visible before [`Self::keep_group`]; what is dropped is undecided again.
     #[must_use]
     pub fn decide_group(&self, requests: Vec<StreamRequest>) -> Vec<Streamed> {
-        let release = self.release();
+        // Loaded once: whatever is swapped meanwhile, a batch has the releases it began with.
+        let in_force = self.inner.parts.slot.in_force();
         let mut answers: Vec<Option<Streamed>> = Vec::with_capacity(requests.len());
         let mut pending = Vec::with_capacity(requests.len());
         for request in requests {
-            let answer = self.admit(request, &release, (&answers, &mut pending));
+            let answer = self.admit(request, &in_force, (&answers, &mut pending));
             answers.push(answer);
         }
-        self.ask_group(&release, &mut pending);
-        let weighted: Vec<Weighted> = pending.into_iter().map(|pending| self.weigh_one(pending, &release)).collect();
-        for (place, held) in self.explain_group(weighted, &release) {
-            answers[place] = Some(Streamed::New(held));
+        for (release, mut pending) in by_release(&in_force, pending) {
+            self.ask_group(&release, &mut pending);
+            let weighted = pending.into_iter().map(|pending| self.weigh_one(pending, &release)).collect();
+            for (place, held) in self.explain_group(weighted, &release) {
+                answers[place] = Some(Streamed::New(held));
+            }
         }
         // Every place was answered at its admission or is among those decided.
         answers.into_iter().flatten().collect()
@@ -79,6 +84,7 @@ impl Scorer {
     pub fn keep_group(&self, group: StreamGroup) {
         for held in group.held.iter().filter(|held| held.is_new()) {
             events::DecisionMade { decision: &held.record().decision }.emit();
+            self.inner.parts.tap.offer(held.record());
         }
         self.inner.parts.ledger.keep_group(group);
     }
@@ -95,7 +101,7 @@ impl Scorer {
     fn admit(
         &self,
         stream: StreamRequest,
-        release: &Release,
+        in_force: &InForce,
         (answers, pending): (&[Option<Streamed>], &mut Vec<Pending>),
     ) -> Option<Streamed> {
         let StreamRequest { request, late, decided, origin } = stream;
@@ -112,6 +118,7 @@ impl Scorer {
         if let Some(record) = decided {
             return Some(Streamed::New(self.take_over(claimed, *record, origin, late)));
         }
+        let release = Arc::clone(in_force.release_for(|| self.entity_hash(&request.transaction)));
         let started = Moment::now();
         let (features, event, deferred) = if late {
             (self.inner.parts.entities.peek(&request.transaction, &release.plan), Vec::new(), false)
@@ -128,12 +135,12 @@ impl Scorer {
         let bar = self.bar(Standing::Live);
         let evaluation = Evaluation {
             payload_hash,
-            row: model_row(release, &features),
+            row: model_row(&release, &features),
             features,
             score: Err(bar.unwrap_or(DegradedReason::ModelUnavailable)),
             latency: Latency { features: Moment::now().micros_since(started), ..Latency::default() },
         };
-        pending.push(Pending { place, claimed, request, origin, evaluation, bar, event, deferred });
+        pending.push(Pending { place, claimed, request, origin, evaluation, bar, event, deferred, release });
         None
     }
 
@@ -307,6 +314,15 @@ impl Scorer {
         });
         made.collect()
     }
+}
+
+/// Divides a batch by the release that answers: each has its own model, schema and rules.
+fn by_release(in_force: &InForce, pending: Vec<Pending>) -> Vec<(Arc<Release>, Vec<Pending>)> {
+    let active = Arc::clone(&in_force.active);
+    let Some(canary) = &in_force.canary else { return vec![(active, pending)] };
+    let of_canary = |pending: &Pending| Arc::ptr_eq(&pending.release, &canary.release);
+    let (tried, rest) = pending.into_iter().partition(of_canary);
+    vec![(active, rest), (Arc::clone(&canary.release), tried)]
 }
 
 fn encoded(transaction: &Transaction) -> Vec<u8> {

@@ -101,7 +101,7 @@ impl Scorer {
         self.inner.standin.load(key, &release.policy.standin, request.received_at)
     }
 
-    fn partition_entity(&self, transaction: &Transaction) -> Option<EntityKey> {
+    pub(super) fn partition_entity(&self, transaction: &Transaction) -> Option<EntityKey> {
         let mut fields = self.inner.options.partition_key.iter();
         let (field, id) = fields.find_map(|field| Some((field, transaction.text(*field)?)))?;
         Some(EntityKey::new(field.slot() as u64, id))
@@ -131,7 +131,7 @@ impl Scorer {
             explanation_omitted,
             release: Arc::clone(&release.facts),
             source: decided.source,
-            degraded: degraded(request, evaluation),
+            degraded: degraded(request, release, evaluation),
             latency: Latency { total, ..evaluation.latency },
             trace_id: request.trace_id,
             evaluated_at: self.inner.parts.clock.now(),
@@ -152,7 +152,7 @@ fn active_rules<'a>(release: &'a Release, verdicts: &[RuleVerdict]) -> SmallVec<
     active
 }
 
-fn degraded(request: &Request, evaluation: &Evaluation) -> SmallVec<[DegradedReason; 2]> {
+fn degraded(request: &Request, release: &Release, evaluation: &Evaluation) -> SmallVec<[DegradedReason; 2]> {
     let mut reasons = SmallVec::new();
     if let Err(reason) = evaluation.score {
         reasons.push(reason);
@@ -162,6 +162,9 @@ fn degraded(request: &Request, evaluation: &Evaluation) -> SmallVec<[DegradedRea
     }
     if request.transaction.base_amount().is_none() {
         reasons.push(DegradedReason::RateMissing);
+    }
+    if release.rolled_back {
+        reasons.push(DegradedReason::RolledBack);
     }
     reasons
 }

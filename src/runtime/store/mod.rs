@@ -53,11 +53,11 @@ pub use log::Recovered;
 pub use repair::{CheckReport, LogReport, check, repair};
 pub use restore::{RestoreProgress, Restored};
 pub use sealed::{read_record, seal_record};
+pub(in crate::runtime) use segment::write_whole;
 
 pub(crate) use encoding::{Event as StoredEvent, event as read_event};
 pub(crate) use encoding::{id_hash, id_key, put_confirmed, put_known, put_label, put_record, put_transaction};
 pub(crate) use queue::{Decided, Group, Message, Queue};
-pub(in crate::runtime) use segment::write_whole;
 
 use crate::domain::Span;
 use crate::runtime::clock::Clock;

@@ -131,6 +131,7 @@ impl Rule {
 pub struct RuleSet {
     rules: Box<[Rule]>,
     version: Box<str>,
+    text: Arc<str>,
 }
 
 impl RuleSet {
@@ -140,13 +141,21 @@ impl RuleSet {
     /// Every fault of the file, in file order, at least one. Faults of TOML syntax hide all others.
     pub fn parse(text: &str, environment: &Environment) -> Result<Self, Vec<RuleFault>> {
         let rules = parse::rules(text, environment)?;
-        Ok(Self { rules: rules.into(), version: parse::version(text) })
+        Ok(Self { rules: rules.into(), version: parse::version(text), text: text.into() })
+    }
+
+    /// Checks and compiles the same file against another schema: features have other places there.
+    ///
+    /// # Errors
+    /// As [`Self::parse`]: what the rules read is not there, or of another kind.
+    pub fn against(&self, environment: &Environment) -> Result<Self, Vec<RuleFault>> {
+        Self::parse(&self.text, environment)
     }
 
     /// Builds a set without rules.
     #[must_use]
     pub fn empty() -> Self {
-        Self { rules: Box::default(), version: parse::version("") }
+        Self { rules: Box::default(), version: parse::version(""), text: "".into() }
     }
 
     /// Returns every rule in file order, also those that are off.

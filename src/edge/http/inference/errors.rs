@@ -16,7 +16,6 @@ use super::Room;
 use crate::edge::http::body::{Kind, read};
 use crate::edge::problem::{Code, PROBLEM_JSON, Problem};
 use crate::runtime::inference::ModelFailure;
-use crate::runtime::repository;
 
 /// More than any problem has.
 const PROBLEM_LEN_MAX: usize = 64 << 10;
@@ -89,16 +88,4 @@ pub(super) fn from_failure(failure: &ModelFailure) -> Problem {
             Problem::new(Code::Internal, "the service failed on this request; it is logged")
         }
     }
-}
-
-/// Tells why a bundle was not loaded or unloaded.
-pub(super) fn from_repository(error: &repository::Error) -> Problem {
-    let code = match error {
-        repository::Error::Unknown | repository::Error::NotLoaded => Code::NotFound,
-        repository::Error::Ambiguous(_) => Code::InvalidParameter,
-        repository::Error::Refused(_) => Code::ModelRefused,
-        repository::Error::Full | repository::Error::InUse(_) => Code::ModelInUse,
-        repository::Error::Busy => return Problem::new(Code::NotReady, error.to_string()).retry_after(5),
-    };
-    Problem::new(code, error.to_string())
 }

@@ -23,7 +23,7 @@ pub(super) async fn server() -> Response {
 }
 
 pub(super) async fn models(State(room): State<Room>) -> Response {
-    let loaded = room.protocol.repository.loaded();
+    let loaded = room.protocol.fleet.loaded();
     let mut names: Vec<&str> = loaded.iter().map(|loaded| loaded.model.name.as_str()).collect();
     names.sort_unstable();
     names.dedup();
@@ -34,7 +34,7 @@ pub(super) async fn model(State(room): State<Room>, named: Named) -> Response {
     let shown = || {
         let meant = Meant::read(named)?;
         let model = room.model(&meant)?;
-        let loaded = room.protocol.repository.loaded();
+        let loaded = room.protocol.fleet.loaded();
         let is_meant = |other: &&Model| {
             other.name == meant.name && meant.version.as_ref().is_none_or(|version| *version == other.version)
         };
@@ -97,7 +97,7 @@ pub(super) async fn stats(State(room): State<Room>, named: Named) -> Response {
     let shown = || {
         let meant = Meant::read(named)?;
         if meant.name.is_empty() {
-            let loaded = room.protocol.repository.loaded();
+            let loaded = room.protocol.fleet.loaded();
             let every: Vec<Value> = loaded.iter().map(|loaded| statistics(&loaded.model)).collect();
             return Ok(Json(json!({"model_stats": every})).into_response());
         }

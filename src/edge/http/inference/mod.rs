@@ -31,7 +31,7 @@ use tokio::sync::Semaphore;
 
 use super::service::Service;
 use super::{doors as every_door, frame};
-use crate::runtime::repository::Repository;
+use crate::runtime::fleet::Fleet;
 use crate::runtime::slot::Model;
 
 /// Bounds of raw calls.
@@ -58,7 +58,7 @@ impl Default for Options {
 /// What the doors of the protocol share.
 pub struct Protocol {
     /// The models.
-    pub repository: Arc<Repository>,
+    pub fleet: Arc<Fleet>,
     options: Options,
     permits: Semaphore,
     /// Turns at reading long or packed bodies: half of the cores, so that requests find the others free.
@@ -68,10 +68,10 @@ pub struct Protocol {
 impl Protocol {
     /// Gathers the parts.
     #[must_use]
-    pub fn new(repository: Arc<Repository>, options: Options) -> Self {
+    pub fn new(fleet: Arc<Fleet>, options: Options) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         let permits = Semaphore::new(options.calls_max);
-        Self { repository, options, permits, readers: Arc::new(Semaphore::new((cores / 2).max(1))) }
+        Self { fleet, options, permits, readers: Arc::new(Semaphore::new((cores / 2).max(1))) }
     }
 }
 
@@ -101,8 +101,8 @@ impl Meant {
 impl Room {
     fn model(&self, meant: &Meant) -> Result<Arc<Model>, crate::edge::problem::Problem> {
         let version = meant.version.as_deref();
-        self.protocol.repository.find(&meant.name, version).ok_or_else(|| {
-            if self.protocol.repository.is_configured(&meant.name, version) {
+        self.protocol.fleet.find(&meant.name, version).ok_or_else(|| {
+            if self.protocol.fleet.is_configured(&meant.name, version) {
                 errors::not_loaded()
             } else {
                 errors::unknown_model()

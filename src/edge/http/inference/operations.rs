@@ -12,12 +12,13 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::{Meant, Named, Room, errors};
+use super::{Meant, Named, Room};
 use crate::edge::http::body::{Kind, read};
+use crate::edge::http::models::problem;
 use crate::edge::http::parameters::respond;
 use crate::edge::http::service::Phase;
 use crate::edge::problem::{Code, Problem};
-use crate::runtime::repository::{Error, Repository, State as BundleState};
+use crate::runtime::fleet::{Error, Fleet, State as BundleState};
 use crate::runtime::slot::Model;
 
 pub(super) async fn live() -> Response {
@@ -26,10 +27,10 @@ pub(super) async fn live() -> Response {
 
 /// Ready is more here than elsewhere: the active model itself can be asked.
 pub(super) async fn ready(State(room): State<Room>) -> Response {
-    if room.service.life.phase() == Phase::Ready && room.protocol.repository.is_ready() {
+    if room.service.life.phase() == Phase::Ready && room.protocol.fleet.is_ready() {
         return Json(json!({"ready": true})).into_response();
     }
-    let error = if room.protocol.repository.is_ready() {
+    let error = if room.protocol.fleet.is_ready() {
         room.service.life.reason()
     } else {
         "the active model is not loaded".to_owned()
@@ -53,8 +54,8 @@ pub(super) async fn index(State(room): State<Room>, request: Request) -> Respons
             Some(Value::Bool(only)) => *only,
             Some(_) => return Err(Problem::new(Code::InvalidParameter, "ready: expected true or false")),
         };
-        let repository = Arc::clone(&room.protocol.repository);
-        let entries = blocking(move || repository.index()).await;
+        let fleet = Arc::clone(&room.protocol.fleet);
+        let entries = blocking(move || fleet.index()).await;
         let shown: Vec<Value> = entries
             .iter()
             .filter(|entry| !only_ready || entry.state == BundleState::Ready)
@@ -77,12 +78,12 @@ const fn state_name(state: BundleState) -> &'static str {
 }
 
 pub(super) async fn load(State(room): State<Room>, named: Named, request: Request) -> Response {
-    let change = |repository: &Repository, meant: &Meant| repository.load(&meant.name, meant.version.as_deref());
+    let change = |fleet: &Fleet, meant: &Meant| fleet.load(&meant.name, meant.version.as_deref());
     respond(changed(room, named, request, "load", change).await)
 }
 
 pub(super) async fn unload(State(room): State<Room>, named: Named, request: Request) -> Response {
-    let change = |repository: &Repository, meant: &Meant| repository.unload(&meant.name, meant.version.as_deref());
+    let change = |fleet: &Fleet, meant: &Meant| fleet.unload(&meant.name, meant.version.as_deref());
     respond(changed(room, named, request, "unload", change).await)
 }
 
@@ -91,16 +92,17 @@ async fn changed(
     named: Named,
     request: Request,
     what: &'static str,
-    change: impl FnOnce(&Repository, &Meant) -> Result<Arc<Model>, Error> + Send + 'static,
+    change: impl FnOnce(&Fleet, &Meant) -> Result<Arc<Model>, Error> + Send + 'static,
 ) -> Result<Response, Problem> {
     let asked = object(&body(&room, request).await?)?;
     let mut meant = Meant::read(named)?;
     meant.version = version(&asked, meant.version)?;
-    let repository = Arc::clone(&room.protocol.repository);
+    let fleet = Arc::clone(&room.protocol.fleet);
     // Gates take seconds and a candidate's threads are joined when it goes: off the async threads.
     let done = blocking(move || {
-        let model = change(&repository, &meant).map_err(|error| errors::from_repository(&error))?;
-        Ok(json!({"name": model.name, "version": model.version, what: true, "role": model.role}))
+        let model = change(&fleet, &meant).map_err(|error| problem(&error))?;
+        let role = fleet.place_of(&model.reference);
+        Ok(json!({"name": model.name, "version": model.version, what: true, "role": role}))
     });
     done.await.map(|done: Value| Json(done).into_response())
 }

@@ -256,28 +256,17 @@ mod doors {
     use super::*;
     use crate::edge::http::inference::doors::DOORS;
     use crate::edge::http::inference::{Options, Protocol};
-    use crate::edge::http::tests::support::{Answered, Setup, get, send, service_with};
+    use crate::edge::http::tests::support::{Answered, Setup, fleet, get, scorer, send, service_with};
     use crate::edge::http::{Access, Keys, Phase, Service, router};
-    use crate::runtime::repository::{self, Repository};
-    use crate::runtime::resident::{self, Resident};
+    use crate::runtime::clock::Clock;
+    use crate::runtime::store::Gate;
 
     /// A protocol without a model, over a model directory that does not exist.
     fn protocol(calls_max: usize) -> Arc<Protocol> {
-        let models = resident::Options {
-            enabled: false,
-            directory: "nowhere".into(),
-            active: "card-fraud/1.0.0".into(),
-            standby: String::new(),
-            runtime_library: None,
-        };
-        let options = repository::Options {
-            models,
-            inference: crate::runtime::inference::InferenceOptions::default(),
-            limits: crate::runtime::release::gates::Limits::default(),
-            executable: "/bin/true".into(),
-        };
-        let repository = Repository::new(options, Arc::new(Resident::default()));
-        Arc::new(Protocol::new(Arc::new(repository), Options { enabled: true, calls_max, ..Options::default() }))
+        let clock = Clock::manual(crate::domain::Timestamp::from_seconds(1_772_359_201));
+        let scorer = scorer(clock.clone(), Arc::new(Gate::live()));
+        let options = Options { enabled: true, calls_max, ..Options::default() };
+        Arc::new(Protocol::new(fleet(&scorer, clock), options))
     }
 
     fn open(access: Access) -> (Arc<Service>, axum::Router) {

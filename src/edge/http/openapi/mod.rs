@@ -135,6 +135,7 @@ fn body(door: &Door) -> Option<Value> {
         ("POST", "/v1/lists/{name}/entries") => reference("ListEntry"),
         ("POST", "/v1/breaker/clear") => reference("OverrideEnd"),
         ("POST", path) if path.starts_with("/v1/breaker/") => reference("Override"),
+        ("POST", path) if path.starts_with("/v1/models/") => reference("ModelOrder"),
         ("POST", "/v1/rules:validate") => json!({"application/toml": {"schema": {"type": "string"}}}),
         _ => return None,
     })
@@ -151,6 +152,7 @@ fn responses(door: &Door) -> Value {
         ("POST", "/v1/decisions:batch") => ("200", json!({"$ref": "#/components/schemas/BatchResult"})),
         ("GET", "/v1/decisions") => ("200", json!({"$ref": "#/components/schemas/Page"})),
         (_, path) if path.starts_with("/v1/breaker") => ("200", json!({"$ref": "#/components/schemas/Breaker"})),
+        ("GET", "/v1/models") => ("200", json!({"$ref": "#/components/schemas/Models"})),
         ("GET", "/v1/health") => ("200", json!({"$ref": "#/components/schemas/Health"})),
         ("POST", "/v1/lists/{name}/entries") => ("201", json!({"$ref": "#/components/schemas/ListEntry"})),
         ("DELETE", _) => {
@@ -185,7 +187,7 @@ mod tests {
     fn the_description_is_open_api_and_its_references_lead_somewhere() {
         let document = describe(doors::all());
         let read: utoipa::openapi::OpenApi = serde_json::from_value(document.clone()).expect("OpenAPI 3.1");
-        assert_eq!(read.paths.paths.len(), 22 + crate::edge::http::inference::doors::DOORS.len());
+        assert_eq!(read.paths.paths.len(), 30 + crate::edge::http::inference::doors::DOORS.len());
         assert!(describe(DOORS.iter())["paths"].get("/v2").is_none());
         let text = document.to_string();
         for reference in text.split("#/components/schemas/").skip(1) {

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::field::TextRule;
 use crate::domain::{DecisionSource, DegradedReason, LabelKind, Outcome, TextField};
 use crate::edge::problem::Code;
+use crate::healing::Stage;
 use crate::telemetry::stream_lane::LANE_STATES;
 
 /// Returns every named schema.
@@ -63,6 +64,8 @@ pub(super) fn all() -> Value {
                 "added_by": {"type": "string", "readOnly": true},
             },
         },
+        "ModelOrder": model_order(),
+        "Models": models(),
         "Health": health(),
         "Stream": stream(),
         "Problem": problem(),
@@ -181,6 +184,43 @@ fn decision() -> Value {
     add("evaluated_at", json!({"type": "string", "format": "date-time"}));
     add("features", json!({"type": "object", "description": "By name, when asked for."}));
     json!({"type": "object", "properties": properties})
+}
+
+fn model_order() -> Value {
+    let percent = "For a canary: its share of entities.";
+    let version = "For a rollback: the proven version; the standby's otherwise.";
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["reason"],
+        "properties": {
+            "reason": {"type": "string", "minLength": 1, "maxLength": 500},
+            "percent": {"type": "integer", "minimum": 1, "maximum": 99, "description": percent},
+            "version": {"type": "string", "description": version},
+        },
+    })
+}
+
+fn models() -> Value {
+    let instant = || json!({"type": "string", "format": "date-time"});
+    let text = || json!({"type": "string"});
+    let model = json!({"type": "object", "properties": {
+        "name": text(), "version": text(), "sha256": text(), "manifest_sha256": text(), "schema_hash": text(),
+        "role": {"type": "string", "enum": ["active", "standby", "shadow", "canary", "candidate"]},
+        "stage": {"type": "string", "enum": Stage::ALL.map(Stage::name)},
+        "percent": {"type": "integer", "minimum": 0, "maximum": 99},
+        "since": instant(), "cause": text(),
+        "trust": {"type": "string", "enum": ["signed", "unsigned"]},
+        "validated_at": {"type": ["string", "null"], "format": "date-time"},
+        "refusal": {"type": ["string", "null"], "description": "Why the gates refused it."},
+        "gates": {"type": "array", "items": {"type": "object"}, "description": "What the gates said when this process asked them."},
+        "loaded": {"type": "boolean"},
+        "warm": {"type": ["boolean", "null"], "description": "Whether every window of its features is full."},
+    }});
+    json!({"type": "object", "properties": {
+        "models": {"type": "array", "items": model},
+        "fleet": {"type": "object", "description": "Who answers, who stands by, the running trial with its figures, the last change."},
+    }})
 }
 
 fn health() -> Value {

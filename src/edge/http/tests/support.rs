@@ -19,6 +19,10 @@ use crate::runtime::clock::{Clock, Moment};
 use crate::runtime::decisions::{self, Ledger};
 use crate::runtime::entities::{self, Entities};
 use crate::runtime::explainer::{self, Budget};
+use crate::runtime::fleet::{self, Fleet, Register};
+use crate::runtime::inference::InferenceOptions;
+use crate::runtime::release::gates;
+use crate::runtime::resident::{self, Resident};
 use crate::runtime::scorer::{self, Scorer};
 use crate::runtime::slot::{Release, Slot};
 use crate::runtime::store::Gate;
@@ -48,8 +52,13 @@ pub(in crate::edge::http) fn service(setup: Setup) -> Arc<Service> {
 
 pub(in crate::edge::http) fn service_with(setup: Setup, protocol: Option<Arc<Protocol>>) -> Arc<Service> {
     let clock = Clock::manual(Timestamp::parse("2026-03-01T10:00:01Z").expect("an instant"));
+    let scorer = scorer(clock.clone(), setup.gate);
+    let fleet = fleet(&scorer, clock.clone());
+    let orders = Arc::clone(&fleet);
     let service = Service {
-        scorer: scorer(clock.clone(), setup.gate),
+        scorer,
+        fleet,
+        orders: Box::new(move |order, mandate, reason| orders.perform(order, mandate, reason)),
         clock,
         contract: Contract::new(Arc::new(RateTable::identity(Currency::parse("EUR").expect("a currency")))),
         mappings: Mappings::parse(include_str!("../../../../config/mapping.toml")).expect("mappings"),
@@ -57,7 +66,6 @@ pub(in crate::edge::http) fn service_with(setup: Setup, protocol: Option<Arc<Pro
         permits: Semaphore::new(setup.limits.concurrency_max),
         limits: setup.limits,
         protocol,
-        models: Box::new(Vec::new),
         vitals: Box::new(|| BTreeMap::from([("entities", 7)])),
         writer: DecisionWriter::default(),
         life: super::super::service::Life::default(),
@@ -70,7 +78,7 @@ pub(in crate::edge::http) fn service_with(setup: Setup, protocol: Option<Arc<Pro
 }
 
 /// Builds the scorer under the doors: shipped schema, rules and policy, no model.
-fn scorer(clock: Clock, gate: Arc<Gate>) -> Scorer {
+pub(in crate::edge::http) fn scorer(clock: Clock, gate: Arc<Gate>) -> Scorer {
     let schema = Arc::new(Schema::parse(include_str!("../../../../models/schemas/card-fraud.toml")).expect("a schema"));
     let entities = Entities::new(entities::Options::default(), &[Arc::clone(&schema)]).expect("entities");
     let rates = RateTable::identity(Currency::parse("EUR").expect("a currency"));
@@ -86,6 +94,7 @@ fn scorer(clock: Clock, gate: Arc<Gate>) -> Scorer {
         policy: Arc::new(Policy::parse(include_str!("../../../../config/policy.toml")).expect("a policy")),
         rates: Arc::new(rates),
         rule_counters: Arc::default(),
+        rolled_back: false,
     };
     let parts = scorer::Parts {
         slot: Arc::new(Slot::new(release)),
@@ -95,6 +104,7 @@ fn scorer(clock: Clock, gate: Arc<Gate>) -> Scorer {
         clock,
         explanations: Budget::new(&explainer::Options::default(), Moment::now()),
         ownership: None,
+        tap: Arc::default(),
     };
     let partition_key = vec![TextField::CustomerId];
     Scorer::new(
@@ -105,6 +115,32 @@ fn scorer(clock: Clock, gate: Arc<Gate>) -> Scorer {
             partition_key,
         },
     )
+}
+
+/// Builds a fleet without a model, over a model directory that does not exist.
+pub(in crate::edge::http) fn fleet(scorer: &Scorer, clock: Clock) -> Arc<Fleet> {
+    let models = resident::Options {
+        enabled: false,
+        directory: "nowhere".into(),
+        active: "card-fraud/1.0.0".into(),
+        standby: String::new(),
+        runtime_library: None,
+        staged: None,
+    };
+    let options = fleet::Options {
+        settings: fleet::Settings::default(),
+        models,
+        inference: InferenceOptions::default(),
+        limits: gates::Limits::default(),
+        executable: "/bin/true".into(),
+    };
+    let parts = fleet::Parts {
+        slot: Arc::clone(scorer.slot()),
+        entities: scorer.entities_shared(),
+        clock,
+        tap: Arc::default(),
+    };
+    Arc::new(Fleet::new(options, parts, Register::default(), &Resident::default()))
 }
 
 /// One answer.

@@ -10,8 +10,10 @@
 
 pub mod child;
 mod paper;
+mod passed;
 mod scores;
 
+pub use passed::Passed;
 pub(crate) use scores::{score, score_rows};
 use serde::{Deserialize, Serialize};
 

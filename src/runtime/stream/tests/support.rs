@@ -96,6 +96,7 @@ fn scorer(
         policy: Arc::new(Policy::parse(include_str!("../../../../config/policy.toml")).expect("a policy")),
         rates: Arc::new(RateTable::identity(Currency::EUR)),
         rule_counters: Arc::default(),
+        rolled_back: false,
     };
     let parts = scorer::Parts {
         slot: Arc::new(Slot::new(release)),
@@ -105,6 +106,7 @@ fn scorer(
         clock: Clock::manual(Timestamp::from_seconds(T0)),
         explanations: Budget::new(&explainer::Options { cpu_ms_per_second: 1_000 }, Moment::now()),
         ownership,
+        tap: Arc::default(),
     };
     let partition_key = vec![TextField::CustomerId];
     Scorer::new(
@@ -166,6 +168,7 @@ impl Instance {
             active: "card-fraud/1.0.0".into(),
             standby: String::new(),
             runtime_library: None,
+            staged: None,
         };
         // A run takes few rows, so that a group is several runs.
         let inference = InferenceOptions { batch_len_max: 16.try_into().expect("a bound"), ..Default::default() };

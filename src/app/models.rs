@@ -1,0 +1,49 @@
+//! The fleet under the roof: which bundles to start with, what the fleet is told, and who takes orders.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::config::Settings;
+use crate::edge::http::service::OrdersOf;
+use crate::runtime::fleet::{Fleet, Options, Register};
+use crate::runtime::release::gates::Limits;
+use crate::runtime::resident::Resident;
+use crate::telemetry::metrics;
+
+/// Loads the bundles that had their places last, or those the settings name; none that is banned.
+pub(super) fn resident(settings: &Settings, register: &Register) -> Resident {
+    let chosen = register.choose(&settings.models);
+    Resident::load_allowed(&chosen, &settings.inference, &limits(settings), &|model| register.allows(model))
+}
+
+/// Tells the fleet what it needs to know of the settings.
+pub(super) fn fleet_options(settings: &Settings) -> anyhow::Result<Options> {
+    Ok(Options {
+        settings: settings.fleet.clone(),
+        models: settings.models.clone(),
+        inference: settings.inference.clone(),
+        limits: limits(settings),
+        executable: std::env::current_exe().context("tried to find the running executable")?,
+    })
+}
+
+fn limits(settings: &Settings) -> Limits {
+    Limits { trusted_keys: settings.fleet.trusted_keys.clone(), ..Limits::default() }
+}
+
+/// Exports how the fleet stands with every scrape.
+pub(super) fn export(fleet: &Arc<Fleet>) {
+    let fleet = Arc::downgrade(fleet);
+    metrics().before_scrape(move |_| {
+        if let Some(fleet) = fleet.upgrade() {
+            fleet.export();
+        }
+    });
+}
+
+/// Takes the orders of people.
+pub(super) fn orders(fleet: &Arc<Fleet>) -> OrdersOf {
+    let fleet = Arc::clone(fleet);
+    Box::new(move |order, mandate, reason| fleet.perform(order, mandate, reason))
+}
