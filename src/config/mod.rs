@@ -3,6 +3,7 @@
 //! Each part's options live beside the part; this is the only place that gathers them. What a key
 //! means, its unit, range and default stand in `config/default.toml`, which is compiled in.
 
+mod detectors;
 mod kafka;
 mod reader;
 mod size;
@@ -18,6 +19,7 @@ use crate::edge::http::service::Limits;
 use crate::edge::http::{Keys, server};
 use crate::edge::kafka::options as stream;
 use crate::edge::wire::UnknownFields;
+use crate::healing::{drift, quality};
 use crate::runtime::inference::InferenceOptions;
 use crate::runtime::{decisions, entities, explainer, reload, resident, store};
 use crate::telemetry::{logs, otlp};
@@ -75,6 +77,10 @@ pub struct Settings {
     pub reload_every: Span,
     /// Exchange rates.
     pub rates: RateTable,
+    /// How inputs and scores are watched.
+    pub drift: drift::Options,
+    /// How labels are watched.
+    pub labels: quality::Options,
     /// How to log.
     pub log: logs::Options,
     /// Where spans go, when anywhere.
@@ -126,6 +132,8 @@ impl Settings {
             mapping: reader.path("files.mapping"),
             reload_every: positive(reader, "files.reload_every"),
             rates: rates(reader),
+            drift: detectors::drift(reader),
+            labels: detectors::labels(reader),
             log: log(reader),
             otlp: otlp(reader),
         }

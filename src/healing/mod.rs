@@ -10,8 +10,11 @@
 //! that an incident can be replayed from what was recorded of it. `runtime` feeds it and acts for it.
 
 pub mod action;
+pub mod drift;
 pub mod finding;
 pub mod model;
+pub mod quality;
+pub mod rates;
 
 pub use action::Action;
 pub use finding::{Alarm, Evidence, Finding, Verdict};

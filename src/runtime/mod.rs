@@ -6,6 +6,7 @@ pub mod decisions;
 pub mod entities;
 pub mod explainer;
 pub mod inference;
+pub mod observed;
 pub mod release;
 pub mod reload;
 pub mod repository;
