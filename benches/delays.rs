@@ -120,7 +120,7 @@ fn delay(change: Change, alarm: Alarm, bound: u64, seed: u64) -> u64 {
         });
         let is_found =
             |finding: &fraudd::healing::Finding| finding.alarm == alarm && finding.verdict == Verdict::Acting;
-        if (count + 1) % 25 == 0 && watch.open().iter().any(is_found) {
+        if (count + 1).is_multiple_of(25) && watch.open().iter().any(is_found) {
             return (count + 1).saturating_sub(BEFORE);
         }
     }

@@ -38,7 +38,7 @@ fn bench(criterion: &mut Criterion) {
                 degraded: false,
             });
             count += 1;
-            if count % 500 == 0 {
+            if count.is_multiple_of(500) {
                 black_box(watch.tick(now));
             }
         });

@@ -18,7 +18,7 @@ const DISTANCE_MIN: f64 = 1e-6;
 
 /// Builds the worth of a vote (log) for each alternative: one row an alternative, one column a bin.
 #[must_use]
-pub fn family(set: &Tolerance) -> Vec<Vec<f64>> {
+pub(crate) fn family(set: &Tolerance) -> Vec<Vec<f64>> {
     let scores = normal_scores(&set.shares);
     let mut kept: Vec<Vec<f64>> = Vec::new();
     for alternative in candidates(&set.shares, &scores) {
@@ -74,7 +74,7 @@ fn normal_quantile(rank: f64) -> f64 {
         -3.969_683_028_665_376e1,
         2.209_460_984_245_205e2,
         -2.759_285_104_469_687e2,
-        1.383_577_518_672_690e2,
+        1.383_577_518_672_69e2,
         -3.066_479_806_614_716e1,
         2.506_628_277_459_239,
     ];

@@ -8,7 +8,7 @@ const SEEN_PER_VOTE: usize = 40;
 
 /// Who has voted in the block, and the cells of the votes.
 #[derive(Clone, Debug)]
-pub struct Block {
+pub(crate) struct Block {
     votes_max: usize,
     merchant_votes_max: usize,
     entities: Vec<u64>,
@@ -21,7 +21,7 @@ pub struct Block {
 impl Block {
     /// Makes an empty block of rows this wide.
     #[must_use]
-    pub fn new(votes_max: usize, merchant_votes_max: usize, width: usize) -> Self {
+    pub(crate) fn new(votes_max: usize, merchant_votes_max: usize, width: usize) -> Self {
         let votes_max = votes_max.max(1);
         Self {
             votes_max,
@@ -35,7 +35,7 @@ impl Block {
     }
 
     /// Offers a transaction; it votes unless its entity or merchant has voted enough. An entity or merchant of 0 is unknown.
-    pub fn offer(&mut self, entity: u64, merchant: u64, cells: &[u8]) {
+    pub(crate) fn offer(&mut self, entity: u64, merchant: u64, cells: &[u8]) {
         self.seen += 1;
         let has_voted = entity != 0 && self.entities.contains(&entity);
         let merchant_votes = self.merchants.iter().filter(|other| **other == merchant).count();
@@ -49,24 +49,24 @@ impl Block {
 
     /// Tells whether it is to be counted.
     #[must_use]
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.entities.len() >= self.votes_max
             || (self.seen >= self.votes_max * SEEN_PER_VOTE && !self.entities.is_empty())
     }
 
     /// Returns the votes.
     #[must_use]
-    pub fn votes(&self) -> usize {
+    pub(crate) fn votes(&self) -> usize {
         self.entities.len()
     }
 
     /// Returns one column of the votes.
-    pub fn column(&self, place: usize) -> impl Iterator<Item = usize> + Clone {
+    pub(crate) fn column(&self, place: usize) -> impl Iterator<Item = usize> + Clone {
         self.cells.iter().skip(place).step_by(self.width.max(1)).map(|cell| usize::from(*cell))
     }
 
     /// Empties it.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.entities.clear();
         self.merchants.clear();
         self.cells.clear();

@@ -13,7 +13,7 @@ type Key = (Alarm, Option<String>);
 
 /// The findings of one watch.
 #[derive(Clone, Debug, Default)]
-pub struct Book {
+pub(crate) struct Book {
     entries: BTreeMap<Key, Entry>,
 }
 
@@ -27,13 +27,13 @@ struct Entry {
 impl Book {
     /// Returns the verdict that stands, apart from what holds it.
     #[must_use]
-    pub fn verdict(&self, alarm: Alarm, subject: Option<&str>) -> Option<Verdict> {
+    pub(crate) fn verdict(&self, alarm: Alarm, subject: Option<&str>) -> Option<Verdict> {
         let entry = self.entries.get(&(alarm, subject.map(str::to_owned)))?;
         (entry.finding.verdict != Verdict::Ended).then_some(entry.finding.verdict)
     }
 
     /// Opens a finding, or brings it up to date; `since` stays what it was at first, and `at` while its verdict does.
-    pub fn raise(&mut self, finding: Finding) {
+    pub(crate) fn raise(&mut self, finding: Finding) {
         let key = (finding.alarm, finding.subject.clone());
         match self.entries.get_mut(&key) {
             Some(entry) if entry.finding.verdict != Verdict::Ended => {
@@ -48,7 +48,7 @@ impl Book {
     }
 
     /// Ends a finding.
-    pub fn end(&mut self, alarm: Alarm, subject: Option<&str>, now: Timestamp, evidence: Option<Evidence>) {
+    pub(crate) fn end(&mut self, alarm: Alarm, subject: Option<&str>, now: Timestamp, evidence: Option<Evidence>) {
         if let Some(entry) = self.entries.get_mut(&(alarm, subject.map(str::to_owned))) {
             (entry.finding.verdict, entry.finding.at) = (Verdict::Ended, now);
             entry.finding.evidence = evidence.unwrap_or_else(|| std::mem::take(&mut entry.finding.evidence));
@@ -56,14 +56,14 @@ impl Book {
     }
 
     /// Holds or frees the findings of some alarms.
-    pub fn hold(&mut self, holds: impl Fn(Alarm, Option<&str>) -> bool) {
+    pub(crate) fn hold(&mut self, holds: impl Fn(Alarm, Option<&str>) -> bool) {
         for ((alarm, subject), entry) in &mut self.entries {
             entry.is_held = holds(*alarm, subject.as_deref());
         }
     }
 
     /// Returns what changed since it was last asked: opened, another verdict, held, ended.
-    pub fn changes(&mut self) -> Vec<Finding> {
+    pub(crate) fn changes(&mut self) -> Vec<Finding> {
         let mut changes = Vec::new();
         self.entries.retain(|_, entry| {
             let shown = entry.shown();
@@ -78,20 +78,20 @@ impl Book {
 
     /// Returns every finding that stands, as of now.
     #[must_use]
-    pub fn open(&self) -> Vec<Finding> {
+    pub(crate) fn open(&self) -> Vec<Finding> {
         let stands = self.entries.values().filter(|entry| entry.finding.verdict != Verdict::Ended);
         stands.map(Entry::shown).collect()
     }
 
     /// Returns the subjects of an alarm that stand.
     #[must_use]
-    pub fn subjects(&self, alarm: Alarm) -> Vec<Option<String>> {
+    pub(crate) fn subjects(&self, alarm: Alarm) -> Vec<Option<String>> {
         let of = self.entries.values().filter(|entry| entry.finding.alarm == alarm);
         of.filter(|entry| entry.finding.verdict != Verdict::Ended).map(|entry| entry.finding.subject.clone()).collect()
     }
 
     /// Ends everything.
-    pub fn end_all(&mut self, now: Timestamp) {
+    pub(crate) fn end_all(&mut self, now: Timestamp) {
         for entry in self.entries.values_mut() {
             (entry.finding.verdict, entry.finding.at) = (Verdict::Ended, now);
         }
@@ -110,7 +110,7 @@ impl Entry {
 
 /// Makes a finding that begins now.
 #[must_use]
-pub fn finding(
+pub(crate) fn finding(
     (alarm, subject): (Alarm, Option<String>),
     model: Option<&ModelRef>,
     verdict: Verdict,

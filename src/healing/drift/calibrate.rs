@@ -134,7 +134,7 @@ impl Calibration {
             let votes = block.column(place).filter(|cell| *cell != usize::from(NO_SCORE));
             let bins = votes.filter_map(|cell| cells.vote(cell));
             for step in &mut ladder.steps {
-                step.detector.block(bins.clone(), ceilings);
+                step.detector.block(&bins, ceilings);
                 let stuck = step.detector.stuck_log() - broken;
                 step.highest = step.highest.max(step.detector.log()).max(stuck);
             }

@@ -93,7 +93,7 @@ impl Channel {
     }
 
     /// Counts a block of votes, each the number of a bin.
-    pub fn block(&mut self, votes: impl Iterator<Item = usize> + Clone, ceilings: Ceilings) {
+    pub fn block(&mut self, votes: &(impl Iterator<Item = usize> + Clone), ceilings: Ceilings) {
         self.sums.fill(0.0);
         self.counts.fill(0);
         let mut stuck_worth = 0.0;
@@ -132,7 +132,7 @@ impl Channel {
             for (share, count) in learned.histogram.iter_mut().zip(&self.counts) {
                 *share = *share * learned.keep + f64::from(*count);
             }
-            if self.blocks % learned.every_blocks == 0 {
+            if self.blocks.is_multiple_of(learned.every_blocks) {
                 let worths = self.learned_worths(place);
                 self.set_column(self.width - 1 - LEARNED.len() + place, |bin| {
                     worths.as_ref().map_or(IDLE_WORTH, |w| w[bin])

@@ -10,7 +10,7 @@ use super::options::Classic;
 
 /// One sliding window a feature.
 #[derive(Clone, Debug)]
-pub struct Windows {
+pub(crate) struct Windows {
     rule: Classic,
     columns: Vec<Window>,
 }
@@ -25,19 +25,19 @@ struct Window {
 impl Windows {
     /// Watches columns with these baseline shares.
     #[must_use]
-    pub fn new(rule: Classic, columns: impl Iterator<Item = Vec<f64>>) -> Self {
+    pub(crate) fn new(rule: Classic, columns: impl Iterator<Item = Vec<f64>>) -> Self {
         let window = |expected: Vec<f64>| Window { counts: vec![0; expected.len()], votes: VecDeque::new(), expected };
         Self { rule, columns: columns.map(window).collect() }
     }
 
     /// Returns the rule.
     #[must_use]
-    pub fn rule(&self) -> &Classic {
+    pub(crate) fn rule(&self) -> &Classic {
         &self.rule
     }
 
     /// Counts a vote of a column.
-    pub fn vote(&mut self, column: usize, bin: usize) {
+    pub(crate) fn vote(&mut self, column: usize, bin: usize) {
         let Some(window) = self.columns.get_mut(column) else { return };
         if window.votes.len() >= self.rule.window.max(1)
             && let Some(oldest) = window.votes.pop_front()
@@ -50,7 +50,7 @@ impl Windows {
 
     /// Returns the distance of a column; `None` until its window is full.
     #[must_use]
-    pub fn distance(&self, column: usize) -> Option<f64> {
+    pub(crate) fn distance(&self, column: usize) -> Option<f64> {
         let window = self.columns.get(column)?;
         let total = window.votes.len();
         (total >= self.rule.window.max(1)).then(|| {
@@ -60,7 +60,7 @@ impl Windows {
     }
 
     /// Empties every window.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         for window in &mut self.columns {
             window.votes.clear();
             window.counts.fill(0);

@@ -10,27 +10,27 @@ const TOP: usize = 10;
 
 /// The last alerts and the last transactions.
 #[derive(Clone, Debug, Default)]
-pub struct Crowd {
+pub(crate) struct Crowd {
     alerts: VecDeque<(u64, u64)>,
     all: VecDeque<(u64, u64)>,
 }
 
 /// How much of something the largest few have.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Shares {
+pub(crate) struct Shares {
     /// What was counted.
-    pub count: usize,
+    pub(crate) count: usize,
     /// Different ones among it.
-    pub different: usize,
+    pub(crate) different: usize,
     /// The share of the largest.
-    pub largest: f64,
+    pub(crate) largest: f64,
     /// The share of the ten largest.
-    pub top: f64,
+    pub(crate) top: f64,
 }
 
 impl Crowd {
     /// Counts a transaction.
-    pub fn observe(&mut self, entity: u64, merchant: u64, is_alert: bool) {
+    pub(crate) fn observe(&mut self, entity: u64, merchant: u64, is_alert: bool) {
         push(&mut self.all, (entity, merchant));
         if is_alert {
             push(&mut self.alerts, (entity, merchant));
@@ -38,13 +38,13 @@ impl Crowd {
     }
 
     /// Forgets everything.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 
     /// Returns named figures for the evidence of a surge.
     #[must_use]
-    pub fn values(&self) -> BTreeMap<String, f64> {
+    pub(crate) fn values(&self) -> BTreeMap<String, f64> {
         let sides = [("", &self.alerts), ("traffic_", &self.all)];
         let mut values = BTreeMap::new();
         for (side, kept) in sides {

@@ -13,38 +13,38 @@ const HEADROOM: f64 = 3.0;
 
 /// One statistic.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Run {
+pub(crate) struct Run {
     value: f64,
 }
 
 /// Returns the ceiling for a limit given as a logarithm.
 #[must_use]
-pub fn ceiling(limit: f64) -> f64 {
+pub(crate) fn ceiling(limit: f64) -> f64 {
     (limit + HEADROOM).clamp(0.0, 600.0).exp()
 }
 
 impl Run {
     /// Adds a block of so much worth (log).
-    pub fn add(&mut self, worth: f64, ceiling: f64) {
+    pub(crate) fn add(&mut self, worth: f64, ceiling: f64) {
         let grown = (1.0 + self.value) * worth.exp();
         // A worth of minus infinity times an infinite run would be no number; the ceiling keeps runs finite.
         self.value = if grown < ceiling { grown } else { ceiling };
     }
 
     /// Multiplies by a factor, the linear form of [`Self::add`].
-    pub fn multiply(&mut self, factor: f64, ceiling: f64) {
+    pub(crate) fn multiply(&mut self, factor: f64, ceiling: f64) {
         let grown = (1.0 + self.value) * factor.max(0.0);
         self.value = if grown < ceiling { grown } else { ceiling };
     }
 
     /// Returns the statistic.
     #[must_use]
-    pub fn get(self) -> f64 {
+    pub(crate) fn get(self) -> f64 {
         self.value
     }
 
     /// Forgets everything.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.value = 0.0;
     }
 }
@@ -53,7 +53,7 @@ impl Run {
 const BETS: [f64; 4] = [0.1, 0.3, 0.6, 0.9];
 
 /// Below so much evidence (log) that it is over, it goes on.
-pub const GOES_ON: f64 = 3.0;
+pub(crate) const GOES_ON: f64 = 3.0;
 
 /// What speaks for the end of an alarm.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -78,7 +78,7 @@ impl Over {
 /// It bets against the claim that the worth which raised the alarm still has a mean of 0 or more: a factor of
 /// `1 - bet * worth / largest worth` a vote has a mean of at most 1 under every law of which that is true.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Mirror {
+pub(crate) struct Mirror {
     worths: Vec<f64>,
     largest: f64,
     runs: [Run; BETS.len()],
@@ -88,7 +88,7 @@ pub struct Mirror {
 impl Mirror {
     /// Watches the worths of the alternative that raised the alarm, by bin.
     #[must_use]
-    pub fn new(worths: Vec<f64>) -> Self {
+    pub(crate) fn new(worths: Vec<f64>) -> Self {
         let largest = worths.iter().copied().fold(0.0, f64::max);
         // What can only lose raised no alarm, and nothing could be said about its end.
         let worths = if largest > 0.0 { worths } else { vec![0.0; worths.len()] };
@@ -101,7 +101,7 @@ impl Mirror {
     }
 
     /// Counts a vote for a bin.
-    pub fn vote(&mut self, bin: usize, ceiling: f64) {
+    pub(crate) fn vote(&mut self, bin: usize, ceiling: f64) {
         self.votes += 1;
         let worth = self.worths.get(bin).copied().unwrap_or(0.0) / self.largest;
         for (run, bet) in self.runs.iter_mut().zip(BETS) {
@@ -111,13 +111,13 @@ impl Mirror {
 
     /// Returns the logarithm of the evidence, 0 before there is any.
     #[must_use]
-    pub fn log(&self) -> f64 {
+    pub(crate) fn log(&self) -> f64 {
         mean_log(self.runs.iter().map(|run| run.get()), BETS.len())
     }
 }
 
 /// Returns the logarithm of the mean of some runs; 0 where it would be less.
-pub fn mean_log(runs: impl Iterator<Item = f64>, count: usize) -> f64 {
+pub(crate) fn mean_log(runs: impl Iterator<Item = f64>, count: usize) -> f64 {
     (runs.sum::<f64>() / count.max(1) as f64).max(1.0).ln()
 }
 

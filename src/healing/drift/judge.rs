@@ -19,7 +19,7 @@ const LEVEL: f64 = 0.01;
 /// Fewer votes tell nothing.
 const VOTES_MIN: u64 = 400;
 /// Kinds of evidence that share the level.
-const KINDS: f64 = 5.0;
+const KINDS: usize = 5;
 
 /// Whether a model is in control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ pub struct Control {
 pub fn judge<'a>(profile: &Arc<Profile>, options: &Options, rows: impl Iterator<Item = Observation<'a>>) -> Control {
     let model = ModelRef { name: String::new(), version: String::new(), sha256: String::new() };
     let mut watch = Watch::new(model, Arc::clone(profile), options);
-    let mut highest = [0.0_f64; KINDS as usize];
+    let mut highest = [0.0_f64; KINDS];
     let (mut blocks, mut scored) = (0, 0_u64);
     for row in rows {
         scored += u64::from(row.score.is_some());
@@ -65,7 +65,7 @@ pub fn judge<'a>(profile: &Arc<Profile>, options: &Options, rows: impl Iterator<
         }
     }
     let votes = watch.votes();
-    let log_threshold = (KINDS * blocks.max(1) as f64 / LEVEL).ln();
+    let log_threshold = (KINDS as f64 * blocks.max(1) as f64 / LEVEL).ln();
     let is_out = highest.iter().any(|log| *log >= log_threshold);
     let state = match (is_out, votes >= VOTES_MIN && scored >= VOTES_MIN) {
         (true, _) => State::OutOfControl,

@@ -33,6 +33,7 @@ mod watch;
 pub(in crate::healing) use assess::Step;
 pub use calibrate::{Calibrated, Calibration};
 pub use channel::{Ceilings, Channel};
+pub use evidence::Over;
 pub use figures::{Distances, Figures};
 pub use judge::{Control, State, judge};
 pub use options::{Classic, Limits, Options, Standing};

@@ -7,11 +7,11 @@
 
 use crate::domain::{Span, Timestamp};
 
-const LEVELS: [(i64, usize); 3] = [(1, 60), (60, 60), (3_600, 24)];
+const LEVELS: [(i64, i64); 3] = [(1, 60), (60, 60), (3_600, 24)];
 
 /// Counters of the last day in three grains.
 #[derive(Clone, Debug)]
-pub struct Ring {
+pub(crate) struct Ring {
     levels: Vec<Level>,
     width: usize,
 }
@@ -19,7 +19,7 @@ pub struct Ring {
 #[derive(Clone, Debug)]
 struct Level {
     span_seconds: i64,
-    slots: usize,
+    slots: i64,
     counts: Vec<u32>,
     /// The newest slot's number: seconds over span.
     at: i64,
@@ -28,13 +28,16 @@ struct Level {
 impl Ring {
     /// Makes rings of so many counters.
     #[must_use]
-    pub fn new(width: usize) -> Self {
-        let level = |(span_seconds, slots)| Level { span_seconds, slots, counts: vec![0; slots * width], at: i64::MIN };
+    pub(crate) fn new(width: usize) -> Self {
+        let level = |(span_seconds, slots): (i64, i64)| {
+            let counters = usize::try_from(slots).unwrap_or(0) * width;
+            Level { span_seconds, slots, counts: vec![0; counters], at: i64::MIN }
+        };
         Self { levels: LEVELS.map(level).into(), width }
     }
 
     /// Returns the counters of this instant, to add to.
-    pub fn at(&mut self, now: Timestamp) -> &mut [u32] {
+    pub(crate) fn at(&mut self, now: Timestamp) -> &mut [u32] {
         turn(&mut self.levels, now.seconds(), self.width);
         let width = self.width;
         let level = &mut self.levels[0];
@@ -44,10 +47,10 @@ impl Ring {
 
     /// Sums the counters of about the last span, up to a day.
     #[must_use]
-    pub fn sum(&self, now: Timestamp, span: Span) -> Vec<u64> {
+    pub(crate) fn sum(&self, now: Timestamp, span: Span) -> Vec<u64> {
         let mut sums = vec![0_u64; self.width];
         let seconds = (span.micros() / 1_000_000).max(1);
-        let deepest = LEVELS.iter().position(|(grain, slots)| seconds <= grain * *slots as i64).unwrap_or(2);
+        let deepest = LEVELS.iter().position(|(grain, slots)| seconds <= grain * slots).unwrap_or(2);
         for (depth, level) in self.levels.iter().enumerate().take(deepest + 1) {
             if level.at == i64::MIN {
                 continue;
@@ -55,7 +58,7 @@ impl Ring {
             // Finer levels hold only what their open slot has not yet passed on.
             let oldest =
                 if depth == deepest { (now.seconds() - seconds).div_euclid(level.span_seconds) + 1 } else { level.at };
-            for number in oldest.max(level.at - level.slots as i64 + 1)..=level.at {
+            for number in oldest.max(level.at - level.slots + 1)..=level.at {
                 let from = level.place(number) * self.width;
                 for (sum, count) in sums.iter_mut().zip(&level.counts[from..from + self.width]) {
                     *sum += u64::from(*count);
@@ -68,7 +71,7 @@ impl Ring {
 
 impl Level {
     fn place(&self, number: i64) -> usize {
-        usize::try_from(number.rem_euclid(self.slots as i64)).unwrap_or(0)
+        usize::try_from(number.rem_euclid(self.slots)).unwrap_or(0)
     }
 }
 
@@ -88,7 +91,7 @@ fn turn(levels: &mut [Level], seconds: i64, width: usize) {
             *count = count.saturating_add(level.counts[from + offset]);
         }
     }
-    let first = level.at.saturating_add(1).max(number - level.slots as i64 + 1);
+    let first = level.at.saturating_add(1).max(number - level.slots + 1);
     for passed in first..=number {
         let from = level.place(passed) * width;
         level.counts[from..from + width].fill(0);
@@ -114,7 +117,7 @@ mod tests {
                 ring.at(Timestamp::from_seconds(seconds))[0] += 1;
             }
             let sum = ring.sum(Timestamp::from_seconds(seconds), Span::from_seconds(span))[0];
-            let grain = LEVELS.iter().find(|(grain, slots)| span <= grain * *slots as i64).map_or(3_600, |(grain, _)| *grain);
+            let grain = LEVELS.iter().find(|(grain, slots)| span <= grain * slots).map_or(3_600, |(grain, _)| *grain);
             let since = |start: i64| events.iter().filter(|event| **event > start).count() as u64;
             // The oldest slot that counts begins at most a grain before and at most a grain after the span's start.
             prop_assert!(since(seconds - span + grain) <= sum && sum <= since(seconds - span - grain), "{sum}");

@@ -113,7 +113,7 @@ impl Stream {
             self.watch.observe(&seen);
             self.now = self.now.plus(Span::from_micros(10_000));
             self.count += 1;
-            if self.count % 10 == 0 {
+            if self.count.is_multiple_of(10) {
                 self.tick();
             }
         }
@@ -375,8 +375,8 @@ fn the_classic_rule_is_there_for_those_who_name_it() {
 #[test]
 fn the_mean_run_to_a_false_alarm_is_at_least_what_is_stated() {
     let shares = vec![1.0 / 32.0; 32];
-    for (stated_votes, runs, seed) in [(1_000.0, 40, 21_u64), (10_000.0, 20, 22), (100_000.0, 6, 23)] {
-        let blocks: f64 = stated_votes / 25.0;
+    for (stated, runs, seed) in [(1_000_u32, 40, 21_u64), (10_000, 20, 22), (100_000, 6, 23)] {
+        let blocks = f64::from(stated) / 25.0;
         // The law is at the edge of the tolerance set, in the direction of a tilt: the hardest benign one.
         let set = Tolerance::new(&shares, 10_000_000, 0.15, 0.0);
         let law: Vec<f64> = (0..32).map(|bin| if bin < 16 { set.bounds(bin).0 } else { set.bounds(bin).1 }).collect();
@@ -387,15 +387,15 @@ fn the_mean_run_to_a_false_alarm_is_at_least_what_is_stated() {
             let mut channel = Channel::new(Tolerance::new(&shares, 10_000_000, 0.15, 0.0), 25);
             let ceilings = Ceilings { acting: 1e30, ended: 1e30 };
             // Censored at ten times the stated length: that only lowers the mean.
-            while channel.run() < blocks && channel.votes() < 10 * stated_votes as u64 {
+            while channel.run() < blocks && channel.votes() < 10 * u64::from(stated) {
                 let block: Vec<usize> = (0..25).map(|_| draw(&law, total, &mut random)).collect();
-                channel.block(block.iter().copied(), ceilings);
+                channel.block(&block.iter().copied(), ceilings);
             }
             votes += channel.votes();
         }
         let mean = votes as f64 / runs as f64;
-        println!("stated {stated_votes}, observed mean run {mean} over {runs} runs, seed {seed}");
-        assert!(mean >= stated_votes, "stated {stated_votes}, observed {mean}, seed {seed}");
+        println!("stated {stated}, observed mean run {mean} over {runs} runs, seed {seed}");
+        assert!(mean >= f64::from(stated), "stated {stated}, observed {mean}, seed {seed}");
     }
 }
 

@@ -27,7 +27,7 @@ const RECENT_MAX: usize = 255;
 
 /// What the stream's flow looks like.
 #[derive(Clone, Debug)]
-pub struct Volume {
+pub(crate) struct Volume {
     seen: u64,
     newest: Option<Timestamp>,
     gap_us: f64,
@@ -44,15 +44,15 @@ pub struct Volume {
 
 /// A state of the flow that people should know.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Condition {
+pub(crate) struct Condition {
     /// `silence`, `late` or `quantity`.
-    pub subject: &'static str,
+    pub(crate) subject: &'static str,
     /// How far it may be acted on.
-    pub verdict: Verdict,
+    pub(crate) verdict: Verdict,
     /// Its figures.
-    pub values: BTreeMap<String, f64>,
+    pub(crate) values: BTreeMap<String, f64>,
     /// One line for people.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl Default for Volume {
@@ -76,7 +76,7 @@ impl Default for Volume {
 
 impl Volume {
     /// Counts a transaction.
-    pub fn observe(&mut self, received_at: Timestamp, occurred_at: Timestamp, options: &Options) {
+    pub(crate) fn observe(&mut self, received_at: Timestamp, occurred_at: Timestamp, options: &Options) {
         let late_us = received_at.since(occurred_at).micros();
         let late = late_us as f64;
         if self.seen == 0 {
@@ -128,7 +128,7 @@ impl Volume {
 
     /// Returns what is strange about the flow now.
     #[must_use]
-    pub fn conditions(&self, now: Timestamp, options: &Options) -> Vec<Condition> {
+    pub(crate) fn conditions(&self, now: Timestamp, options: &Options) -> Vec<Condition> {
         let mut found = Vec::new();
         if let Some(newest) = self.newest.filter(|_| self.seen >= LATE_SEEN_MIN / 10) {
             let still = now.since(newest);
@@ -154,20 +154,20 @@ impl Volume {
 
     /// Returns when the newest transaction was received.
     #[must_use]
-    pub fn newest(&self) -> Option<Timestamp> {
+    pub(crate) fn newest(&self) -> Option<Timestamp> {
         self.newest
     }
 
     /// Returns the median lateness of the newest transactions in seconds.
     #[must_use]
-    pub fn late_seconds(&self) -> Option<f64> {
+    pub(crate) fn late_seconds(&self) -> Option<f64> {
         let mut recent: Vec<i64> = self.recent_us.iter().copied().collect();
         recent.sort_unstable();
         recent.get(recent.len() / 2).map(|late| *late as f64 / 1e6)
     }
 
     /// Forgets lateness and gaps, which a jump of the clock falsifies.
-    pub fn jumped(&mut self) {
+    pub(crate) fn jumped(&mut self) {
         let usual = self.usual;
         *self = Self { usual, ..Self::default() };
     }

@@ -179,7 +179,7 @@ impl Watch {
         let profile = &self.profile;
         let counters = self.ring.at(seen.received_at);
         let mut from = 0;
-        let widths = profile.inputs.iter().chain([&profile.scores]).map(|cells| cells.len());
+        let widths = profile.inputs.iter().chain([&profile.scores]).map(super::profile::Cells::len);
         for (width, cell) in widths.zip(&self.row) {
             if *cell != NO_SCORE {
                 counters[from + usize::from(*cell)] += 1;
@@ -202,7 +202,7 @@ impl Watch {
             let raw = block.column(place);
             if let Some(channel) = &mut input.channel {
                 let bins = raw.clone().filter_map(|cell| cells.vote(cell));
-                channel.block(bins.clone(), ceilings);
+                channel.block(&bins, ceilings);
                 if let Some(classic) = &mut self.classic {
                     bins.for_each(|bin| classic.vote(place, bin));
                 }
@@ -391,7 +391,7 @@ impl Scores {
         let votes = count(bins.clone().count());
         let alerts = count(bins.clone().filter(|bin| *bin >= profile.alert_from).count());
         if votes > 0 {
-            self.channel.block(bins, ceilings);
+            self.channel.block(&bins, ceilings);
             self.surge.block(alerts, votes, ceilings);
             self.collapse.block(alerts, votes, ceilings);
         }

@@ -23,16 +23,16 @@ const FRAUD_TOLERANCE: f64 = 2.0;
 
 /// A decided transaction that is followed.
 #[derive(Clone, Debug)]
-pub struct Followed {
+pub(crate) struct Followed {
     /// What was decided.
-    pub decided: Decided,
+    pub(crate) decided: Decided,
     /// What its label said, if one came.
-    pub is_fraud: Option<bool>,
+    pub(crate) is_fraud: Option<bool>,
 }
 
 /// The state of the feed.
 #[derive(Clone, Debug)]
-pub struct Feed {
+pub(crate) struct Feed {
     followed: BTreeMap<u64, Followed>,
     queue: VecDeque<(Timestamp, u64)>,
     /// One of 2^thinning transactions is followed.
@@ -44,17 +44,17 @@ pub struct Feed {
     legitimate: u64,
     scale: Option<Span>,
     /// Followed transactions whose label had come when they were old enough.
-    pub coverage: Learned,
+    pub(crate) coverage: Learned,
     /// How late labels come, as delay / (delay + first delay).
-    pub delay: Learned,
+    pub(crate) delay: Learned,
     /// Frauds among labels.
-    pub frauds: Learned,
+    pub(crate) frauds: Learned,
 }
 
 impl Feed {
     /// Begins without a past.
     #[must_use]
-    pub fn new(options: &Options) -> Self {
+    pub(crate) fn new(options: &Options) -> Self {
         let learning = Learning { tolerance: options.feed_tolerance, votes_min: 200, ..options.learning };
         let rare = Learning { tolerance: FRAUD_TOLERANCE, votes_min: 500, ..learning };
         Self {
@@ -74,7 +74,7 @@ impl Feed {
     }
 
     /// Follows a decided transaction, if it is in the sample.
-    pub fn decided(&mut self, decided: &Decided, options: &Options) {
+    pub(crate) fn decided(&mut self, decided: &Decided, options: &Options) {
         self.first_unlabelled.get_or_insert(decided.decided_at);
         if !self.is_sampled(decided.transaction) {
             return;
@@ -99,7 +99,7 @@ impl Feed {
     }
 
     /// Counts a label.
-    pub fn labelled(&mut self, label: &Labelled, ceilings: Ceilings) {
+    pub(crate) fn labelled(&mut self, label: &Labelled, ceilings: Ceilings) {
         let since = self.newest.map(|newest| label.labelled_at.since(newest).micros().max(0) as f64);
         self.longest_pause_us = (self.longest_pause_us * PAUSE_KEEP).max(since.unwrap_or(0.0));
         self.newest = Some(self.newest.map_or(label.labelled_at, |newest| newest.max(label.labelled_at)));
@@ -117,7 +117,7 @@ impl Feed {
     }
 
     /// Takes out the followed transactions that are old enough now, and counts whether their labels came.
-    pub fn matured(&mut self, now: Timestamp, options: &Options, ceilings: Ceilings) -> Vec<Followed> {
+    pub(crate) fn matured(&mut self, now: Timestamp, options: &Options, ceilings: Ceilings) -> Vec<Followed> {
         let mut matured = Vec::new();
         while let Some((occurred_at, transaction)) = self.queue.front().copied() {
             if occurred_at.plus(options.maturity) > now {
@@ -137,7 +137,7 @@ impl Feed {
 
     /// Returns how long the feed has been silent although there was something to label; `None` while it is not.
     #[must_use]
-    pub fn silent_for(&self, now: Timestamp, options: &Options) -> Option<Span> {
+    pub(crate) fn silent_for(&self, now: Timestamp, options: &Options) -> Option<Span> {
         let newest = self.newest.filter(|_| self.labels >= LABELS_MIN)?;
         let silent = now.since(newest);
         let usual = Span::from_micros(whole(self.longest_pause_us * PAUSES));
@@ -147,7 +147,7 @@ impl Feed {
 
     /// Tells whether labels of legitimate transactions come, too.
     #[must_use]
-    pub fn has_legitimate(&self) -> bool {
+    pub(crate) fn has_legitimate(&self) -> bool {
         self.legitimate > 0
     }
 }

@@ -4,7 +4,7 @@
 //! gain of a fraud = place with the standby - place with the active model           in -1..=1
 //! e = sum over j of w_j * product from j on of (1 + bet * gain)                     an e-process: valid at any time
 //! ```
-//! The sum over starting points (prior weights w_j that add up to 1) lets it find a standby that became better
+//! The sum over starting points (prior weights that add up to 1) lets it find a standby that became better
 //! only lately. It stays below 1/a for ever with probability 1 - a where the standby is never better.
 
 use serde::{Deserialize, Serialize};
@@ -32,7 +32,7 @@ pub struct Paired {
 
 /// The evidence as it gathers.
 #[derive(Clone, Debug, Default)]
-pub struct Gains {
+pub(crate) struct Gains {
     pairs: u64,
     active: f64,
     standby: f64,
@@ -42,7 +42,7 @@ pub struct Gains {
 
 impl Gains {
     /// Counts a fraud by its places.
-    pub fn fraud(&mut self, active: f64, standby: f64) {
+    pub(crate) fn fraud(&mut self, active: f64, standby: f64) {
         let gain = (standby - active).clamp(-1.0, 1.0);
         // The weight of the starting point before this fraud, of the prior HORIZON / (HORIZON + j).
         let weight = tail(self.pairs) - tail(self.pairs + 1);
@@ -58,7 +58,7 @@ impl Gains {
 
     /// Returns what it says now.
     #[must_use]
-    pub fn paired(&self) -> Paired {
+    pub(crate) fn paired(&self) -> Paired {
         let log = |sums: &[f64; BETS.len()]| (sums.iter().sum::<f64>() / BETS.len() as f64 + tail(self.pairs)).ln();
         Paired {
             log_e_standby_better: log(&self.better),

@@ -14,13 +14,13 @@ const KEPT_MIN: usize = 100;
 
 /// The scores of the last legitimate transactions, of the model and of its standby.
 #[derive(Clone, Debug, Default)]
-pub struct Ranks {
+pub(crate) struct Ranks {
     kept: VecDeque<(f64, Option<f64>)>,
 }
 
 impl Ranks {
     /// Keeps the scores of a legitimate transaction.
-    pub fn legitimate(&mut self, score: f64, standby: Option<f64>) {
+    pub(crate) fn legitimate(&mut self, score: f64, standby: Option<f64>) {
         if self.kept.len() >= KEPT_MAX {
             self.kept.pop_front();
         }
@@ -29,19 +29,19 @@ impl Ranks {
 
     /// Returns the place of a fraud; `None` while too few are known.
     #[must_use]
-    pub fn place(&self, score: f64) -> Option<f64> {
+    pub(crate) fn place(&self, score: f64) -> Option<f64> {
         place(self.kept.iter().map(|(own, _)| *own), score)
     }
 
     /// Returns the places of a fraud with both models, among the same transactions.
     #[must_use]
-    pub fn places(&self, score: f64, standby: f64) -> Option<(f64, f64)> {
+    pub(crate) fn places(&self, score: f64, standby: f64) -> Option<(f64, f64)> {
         let both = || self.kept.iter().filter_map(|(own, other)| Some((*own, (*other)?)));
         Some((place(both().map(|pair| pair.0), score)?, place(both().map(|pair| pair.1), standby)?))
     }
 
     /// Forgets the scores: another model, or another standby.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.kept.clear();
     }
 }

@@ -20,23 +20,23 @@ const SHOWN_KEEP: f64 = 0.9998;
 
 /// The evidence about one model.
 #[derive(Clone, Debug)]
-pub struct Track {
+pub(crate) struct Track {
     /// What was stopped and is fraud.
-    pub precision: Learned,
+    pub(crate) precision: Learned,
     /// Frauds that were stopped.
-    pub recall: Learned,
+    pub(crate) recall: Learned,
     /// Places of frauds.
-    pub rank: Learned,
+    pub(crate) rank: Learned,
     /// Frauds against what scores promise.
-    pub calibration: Calibration,
+    pub(crate) calibration: Calibration,
     /// When a label came last.
-    pub newest: Timestamp,
+    pub(crate) newest: Timestamp,
     ranks: Ranks,
 }
 
 /// Are there as many frauds as scores promise?
 #[derive(Clone, Debug, Default)]
-pub struct Calibration {
+pub(crate) struct Calibration {
     more: [Run; DISTANCES.len()],
     fewer: [Run; DISTANCES.len()],
     expected: f64,
@@ -49,7 +49,7 @@ pub struct Calibration {
 impl Track {
     /// Begins with what is known of the model.
     #[must_use]
-    pub fn new(expected: Expected, options: &Options) -> Self {
+    pub(crate) fn new(expected: Expected, options: &Options) -> Self {
         let falling = |known| Learned::new(Direction::Falling, known, options.learning);
         Self {
             precision: falling(expected.precision),
@@ -62,7 +62,7 @@ impl Track {
     }
 
     /// Counts a label whose transaction is old enough.
-    pub fn matured(&mut self, label: &Labelled, options: &Options, ceilings: Ceilings) {
+    pub(crate) fn matured(&mut self, label: &Labelled, options: &Options, ceilings: Ceilings) {
         let is_stopped = label.outcome != Outcome::Approve;
         let vote = |is_hit: bool| f64::from(u8::from(is_hit));
         if is_stopped {
@@ -83,12 +83,12 @@ impl Track {
     }
 
     /// Keeps the score of a transaction that stands for a legitimate one.
-    pub fn stands_for_legitimate(&mut self, score: f64) {
+    pub(crate) fn stands_for_legitimate(&mut self, score: f64) {
         self.ranks.legitimate(score, None);
     }
 
     /// Forgets the evidence, keeping what was learned.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.precision.clear();
         self.recall.clear();
         self.rank.clear();
@@ -97,7 +97,7 @@ impl Track {
 
     /// Returns figures for people, all finite.
     #[must_use]
-    pub fn values(&self) -> BTreeMap<String, f64> {
+    pub(crate) fn values(&self) -> BTreeMap<String, f64> {
         let mut values = BTreeMap::new();
         for (name, learned) in [("precision", &self.precision), ("recall", &self.recall), ("rank", &self.rank)] {
             values.insert(name.to_owned(), learned.recent());
@@ -144,7 +144,7 @@ impl Calibration {
 
     /// Returns the logarithm of the larger evidence, at least 0.
     #[must_use]
-    pub fn log(&self) -> f64 {
+    pub(crate) fn log(&self) -> f64 {
         self.sides().0.max(self.sides().1)
     }
 
@@ -154,26 +154,26 @@ impl Calibration {
     }
 
     /// Starts the mirror.
-    pub fn alarmed(&mut self) {
+    pub(crate) fn alarmed(&mut self) {
         let (more, fewer) = self.sides();
         (self.is_more, self.over) = (more >= fewer, Some(Default::default()));
     }
 
     /// Returns what speaks for the end of what alarmed; `None` where nothing alarmed.
     #[must_use]
-    pub fn over(&self) -> Option<Over> {
+    pub(crate) fn over(&self) -> Option<Over> {
         self.over.map(|over| Over { log: mean_log(over.iter().map(|run| run.get()), DISTANCES.len()), fresh: 0.0 })
     }
 
     /// Returns observed over expected frauds; 1 before any are expected.
     #[must_use]
-    pub fn ratio(&self) -> f64 {
+    pub(crate) fn ratio(&self) -> f64 {
         if self.expected > 0.0 { self.observed / self.expected } else { 1.0 }
     }
 
     /// Returns the labels it rests on.
     #[must_use]
-    pub fn votes(&self) -> u64 {
+    pub(crate) fn votes(&self) -> u64 {
         self.votes
     }
 }
