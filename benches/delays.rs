@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 use fraudd::domain::{Outcome, Timestamp};
-use fraudd::healing::drift::{InputProfile, Observation, Options, Profile, ScoresProfile, Watch};
+use fraudd::healing::drift::{InputProfile, Observation, Options, Profile, ScoresProfile, Standing, Watch};
 use fraudd::healing::{Alarm, ModelRef, Verdict};
 
 const FEATURES: usize = 50;
@@ -97,9 +97,10 @@ fn profile() -> Arc<Profile> {
 
 fn delay(change: Change, alarm: Alarm, bound: u64, seed: u64) -> u64 {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let options = Options { uncalibrated: Standing::Acting, ..Options::default() };
     let model = ModelRef { name: "m".to_owned(), version: "1".to_owned(), sha256: "0".to_owned() };
     thread_local!(static PROFILE: Arc<Profile> = profile());
-    let mut watch = Watch::new(model, PROFILE.with(Arc::clone), &Options::default());
+    let mut watch = Watch::new(model, PROFILE.with(Arc::clone), &options);
     let mut row = vec![0.0; FEATURES];
     for count in 0..BEFORE + bound {
         let change = if count < BEFORE { Change::Nothing } else { change };

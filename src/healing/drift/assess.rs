@@ -97,7 +97,7 @@ impl Watch {
         let over = self.attributed.iter().filter_map(|place| self.inputs[*place].channel.as_ref()?.over());
         // Features that never alarmed have their say, too: if they moved meanwhile, it is not over.
         let over = over.reduce(Over::and).map(|over| Over { fresh: self.standing_log(), ..over });
-        match self.limits.step(standing, log, 0.0, over) {
+        match self.distribution_limits().step(standing, log, 0.0, over) {
             Step::Keep if over.is_some_and(|over| over.log >= self.limits.ended) => {
                 for place in std::mem::take(&mut self.attributed) {
                     self.inputs[place].channel.iter_mut().for_each(Channel::clear);
@@ -150,9 +150,11 @@ impl Watch {
             if standing.is_none() && log < self.limits.advisory {
                 continue;
             }
+            // A feature that stands still is judged by its baseline; values that are lost or out of range speak for themselves.
+            let limits = if kind == Lost::Stuck { self.distribution_limits() } else { self.limits };
             let input = &mut self.inputs[place];
             let over = input.alarmed.iter().filter_map(|kind| input.over(*kind)).reduce(Over::and);
-            match self.limits.step(standing, log, extra, over) {
+            match limits.step(standing, log, extra, over) {
                 Step::Keep => {}
                 Step::Raise(verdict) => {
                     input.alarm(kind);
@@ -167,6 +169,12 @@ impl Watch {
         }
     }
 
+    /// Distributions of a stream that was never calibrated alarm people only.
+    fn distribution_limits(&self) -> Limits {
+        let acting = if self.options.may_act() { self.limits.acting } else { f64::INFINITY };
+        Limits { acting, ..self.limits }
+    }
+
     /// The price of being one of so many features, each of which can break in five ways.
     fn broken_extra(&self) -> f64 {
         (self.inputs.len().max(1) as f64 * (Lost::OF_VALUES.len() + 1) as f64).ln()
@@ -178,13 +186,14 @@ impl Watch {
                 continue;
             }
             let standing = self.book.verdict(alarm, None);
+            let limits = if alarm == Alarm::ScoreDrift { self.distribution_limits() } else { self.limits };
             let scores = &mut self.scores;
             let (log, over, since) = match alarm {
                 Alarm::AlertSurge => (scores.surge.log(), scores.surge.over(), scores.surge_since),
                 Alarm::AlertCollapse => (scores.collapse.log(), scores.collapse.over(), scores.collapse_since),
                 _ => (scores.channel.log(), scores.channel.over(), scores.since),
             };
-            let step = self.limits.step(standing, log, 0.0, over);
+            let step = limits.step(standing, log, 0.0, over);
             match (step, alarm) {
                 (Step::Keep, _) => continue,
                 (Step::Raise(_), Alarm::AlertSurge) => scores.surge.alarmed(),

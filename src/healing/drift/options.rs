@@ -26,6 +26,9 @@ pub struct Options {
     pub tolerance: f64,
     /// The same for single features and for `score`, where a calibration found that they need it.
     pub tolerances: BTreeMap<String, f64>,
+    /// What findings on distributions are worth while no tolerance has been calibrated: every stream has rhythms, and
+    /// a baseline alone does not know them.
+    pub uncalibrated: Standing,
     /// Features that are not watched.
     pub excluded: BTreeSet<String>,
     /// A share that any bin may gain, however rare it was in training.
@@ -86,6 +89,7 @@ impl Default for Options {
             merchant_votes_max: 5,
             tolerance: 0.15,
             tolerances: BTreeMap::new(),
+            uncalibrated: Standing::Advisory,
             excluded: BTreeSet::new(),
             slack: 0.001,
             lost_slack: 0.01,
@@ -108,6 +112,12 @@ impl Options {
     #[must_use]
     pub fn tolerance_of(&self, name: &str) -> f64 {
         self.tolerances.get(name).copied().unwrap_or(self.tolerance)
+    }
+
+    /// Tells whether findings on distributions may be acted on.
+    #[must_use]
+    pub fn may_act(&self) -> bool {
+        !self.tolerances.is_empty() || self.uncalibrated == Standing::Acting
     }
 
     /// Returns what the statistics have to reach, in logarithms of blocks.

@@ -17,6 +17,11 @@ const NULL: f64 = 0.01;
 /// The baseline's scores are uniform squares: the review threshold is passed by 5 %.
 const REVIEW: f64 = 0.95 * 0.95;
 
+/// The defaults, as for a stream whose tolerances are known.
+fn acting() -> Options {
+    Options { uncalibrated: Standing::Acting, ..Options::default() }
+}
+
 fn model() -> ModelRef {
     ModelRef { name: "card".to_owned(), version: "1".to_owned(), sha256: "00".to_owned() }
 }
@@ -142,7 +147,7 @@ fn nothing(_: &mut Draft, _: &mut ChaCha8Rng) {}
 
 #[test]
 fn a_stream_as_in_training_raises_nothing() {
-    let mut stream = Stream::new(1, &Options::default());
+    let mut stream = Stream::new(1, &acting());
     stream.feed(20_000, nothing);
     assert!(stream.told().is_empty(), "{:?}", stream.changes);
     let figures = stream.watch.figures();
@@ -154,7 +159,7 @@ fn a_stream_as_in_training_raises_nothing() {
 
 #[test]
 fn one_feature_of_fifty_that_moves_is_found_named_and_over_again() {
-    let mut stream = Stream::new(2, &Options::default());
+    let mut stream = Stream::new(2, &acting());
     stream.feed(2_000, nothing).feed(600, |draft, _| draft.row[7] += 1.0);
     let found = stream.first(Alarm::InputDrift, Verdict::Acting).expect("found");
     assert!(found <= 2_000 + 300, "{found}");
@@ -172,8 +177,19 @@ fn one_feature_of_fifty_that_moves_is_found_named_and_over_again() {
 }
 
 #[test]
+fn without_a_calibration_distributions_advise_and_lost_values_act() {
+    let mut stream = Stream::new(15, &Options::default());
+    stream.feed(1_000, nothing).feed(1_000, |draft, _| draft.row[7] += 1.0);
+    assert_eq!(stream.told(), [(Alarm::InputDrift, Verdict::Advisory)]);
+    stream.feed(3_000, nothing);
+    assert_eq!(stream.told().last(), Some(&(Alarm::InputDrift, Verdict::Ended)), "{:?}", stream.told());
+    stream.feed(500, |draft, _| draft.row[7] = f64::NAN);
+    assert!(stream.first(Alarm::BrokenFeature, Verdict::Acting).is_some(), "{:?}", stream.told());
+}
+
+#[test]
 fn a_calendar_feature_and_an_excluded_one_do_not_drift() {
-    let options = Options { excluded: ["f3".to_owned()].into(), ..Options::default() };
+    let options = Options { excluded: ["f3".to_owned()].into(), ..acting() };
     let mut stream = Stream::new(3, &options);
     stream.feed(4_000, |draft, _| {
         draft.row[FEATURES] = 4.0;
@@ -184,7 +200,7 @@ fn a_calendar_feature_and_an_excluded_one_do_not_drift() {
 
 #[test]
 fn a_feature_that_loses_its_values_is_broken_and_mends() {
-    let mut stream = Stream::new(4, &Options::default());
+    let mut stream = Stream::new(4, &acting());
     stream.feed(1_000, nothing).feed(300, |draft, _| draft.row[5] = f64::NAN);
     let found = stream.first(Alarm::BrokenFeature, Verdict::Acting).expect("found");
     assert!(found <= 1_100, "{found}");
@@ -194,7 +210,7 @@ fn a_feature_that_loses_its_values_is_broken_and_mends() {
     stream.feed(1_000, nothing);
     assert_eq!(stream.told(), [(Alarm::BrokenFeature, Verdict::Acting), (Alarm::BrokenFeature, Verdict::Ended)]);
     for broken in [f64::INFINITY, 400.0, -400.0, 0.25] {
-        let mut stream = Stream::new(5, &Options::default());
+        let mut stream = Stream::new(5, &acting());
         stream.feed(500, nothing).feed(200, |draft, _| draft.row[5] = broken);
         let found = stream.first(Alarm::BrokenFeature, Verdict::Acting);
         assert!(found.is_some_and(|found| found <= 600), "{broken}: {:?}", stream.told());
@@ -203,7 +219,7 @@ fn a_feature_that_loses_its_values_is_broken_and_mends() {
 
 #[test]
 fn a_few_more_nulls_are_a_new_policy_not_a_broken_pipeline() {
-    let mut stream = Stream::new(6, &Options::default());
+    let mut stream = Stream::new(6, &acting());
     stream.feed(20_000, |draft, random| {
         if random.random_bool(0.008) {
             draft.row[5] = f64::NAN;
@@ -223,7 +239,7 @@ fn a_surge_says_whether_few_are_behind_it() {
         }
     };
     for few in [true, false] {
-        let mut stream = Stream::new(7, &Options::default());
+        let mut stream = Stream::new(7, &acting());
         stream.feed(3_000, nothing).feed(4_000, |draft, random| surge(draft, random, few));
         let open = stream.watch.open();
         let found = open.iter().find(|finding| finding.alarm == Alarm::AlertSurge).expect("a surge");
@@ -237,19 +253,19 @@ fn a_surge_says_whether_few_are_behind_it() {
 
 #[test]
 fn a_model_that_falls_silent_collapses_and_its_scores_drift() {
-    let mut stream = Stream::new(8, &Options::default());
+    let mut stream = Stream::new(8, &acting());
     stream.feed(2_000, nothing).feed(4_000, |draft, _| draft.score = draft.score.map(|score| score * 0.1));
     let told = stream.told();
     assert!(told.contains(&(Alarm::AlertCollapse, Verdict::Acting)), "{told:?}");
     assert!(told.contains(&(Alarm::ScoreDrift, Verdict::Acting)), "{told:?}");
-    let mut stream = Stream::new(8, &Options::default());
+    let mut stream = Stream::new(8, &acting());
     stream.feed(4_000, |draft, _| draft.score = None);
     assert!(stream.told().is_empty(), "no score is no score of 0: {:?}", stream.told());
 }
 
 #[test]
 fn one_card_in_a_burst_is_one_vote() {
-    let mut stream = Stream::new(9, &Options::default());
+    let mut stream = Stream::new(9, &acting());
     let mut left = 0;
     let mut like: Option<(u64, Vec<f64>)> = None;
     // Bursts of forty like transactions of one card, between others: every second transaction.
@@ -266,7 +282,7 @@ fn one_card_in_a_burst_is_one_vote() {
     });
     assert!(stream.told().is_empty(), "{:?}", stream.told());
     // The same without the rule: each is a card of its own.
-    let mut stream = Stream::new(9, &Options::default());
+    let mut stream = Stream::new(9, &acting());
     let mut left = 0;
     let mut like = Vec::new();
     stream.feed(20_000, |draft, random| {
@@ -284,7 +300,7 @@ fn one_card_in_a_burst_is_one_vote() {
 
 #[test]
 fn empty_windows_are_not_drift() {
-    let mut stream = Stream::new(10, &Options::default());
+    let mut stream = Stream::new(10, &acting());
     let warming: Vec<bool> = (0..=FEATURES).map(|place| place < 3).collect();
     stream.watch.warming(&warming);
     let cold = |draft: &mut Draft, _: &mut ChaCha8Rng| {
@@ -301,7 +317,7 @@ fn empty_windows_are_not_drift() {
 
 #[test]
 fn a_jumped_clock_and_a_starved_watch_hold() {
-    let mut stream = Stream::new(11, &Options::default());
+    let mut stream = Stream::new(11, &acting());
     stream.feed(1_000, nothing).feed(400, |draft, _| draft.row[0] += 2.0);
     assert_eq!(stream.watch.open()[0].verdict, Verdict::Acting);
     stream.now = stream.now.minus(Span::from_seconds(7_200));
@@ -322,7 +338,7 @@ fn a_jumped_clock_and_a_starved_watch_hold() {
 
 #[test]
 fn armed_again_it_judges_what_comes_by_itself() {
-    let mut stream = Stream::new(12, &Options::default());
+    let mut stream = Stream::new(12, &acting());
     stream.feed(600, |draft, _| draft.row[0] += 1.0);
     assert!(!stream.watch.open().is_empty());
     let now = stream.now;
@@ -335,7 +351,7 @@ fn armed_again_it_judges_what_comes_by_itself() {
 #[test]
 fn a_standby_in_control_is_told_from_one_that_is_not() {
     let judged = |shift: f64, count: u64| {
-        let mut stream = Stream::new(13, &Options::default());
+        let mut stream = Stream::new(13, &acting());
         let drafts: Vec<Draft> = (0..count).map(|_| stream.draft()).collect();
         let rows: Vec<Vec<f64>> =
             drafts.iter().map(|draft| draft.row.iter().map(|value| value + shift).collect()).collect();
@@ -349,7 +365,7 @@ fn a_standby_in_control_is_told_from_one_that_is_not() {
             outcome: Outcome::Approve,
             degraded: false,
         });
-        judge(&profile(), &Options::default(), seen)
+        judge(&profile(), &acting(), seen)
     };
     assert_eq!(judged(0.0, 2_000).state, State::InControl);
     let out = judged(0.5, 2_000);
@@ -361,7 +377,7 @@ fn a_standby_in_control_is_told_from_one_that_is_not() {
 #[test]
 fn the_classic_rule_is_there_for_those_who_name_it() {
     let classic = Some(Classic { window: 1_000, distance: 0.15, standing: Standing::Acting });
-    let mut stream = Stream::new(14, &Options { classic, ..Options::default() });
+    let mut stream = Stream::new(14, &Options { classic, ..acting() });
     stream.feed(2_000, nothing);
     assert!(stream.told().is_empty());
     stream.feed(1_500, |draft, _| draft.row[2] += 0.8);
