@@ -11,8 +11,9 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 use fraudd::domain::{Outcome, Timestamp};
-use fraudd::healing::drift::{InputProfile, Observation, Options, Profile, ScoresProfile, Standing, Watch};
-use fraudd::healing::{Alarm, ModelRef, Verdict};
+use fraudd::healing::drift::{Ceilings, InputProfile, Observation, Options, Profile, ScoresProfile, Standing, Watch};
+use fraudd::healing::rates::{Direction, Learned};
+use fraudd::healing::{Alarm, ModelRef, Verdict, quality};
 
 const FEATURES: usize = 50;
 const RUNS: u64 = 100;
@@ -61,8 +62,35 @@ fn main() {
         let place = |share: f64| delays[((delays.len() - 1) as f64 * share).round() as usize];
         println!("| {name} | {} | {} | {} | {missed} |", alarm.name(), place(0.5), place(0.95));
     }
+    labels();
     let quiet = (0..10).filter(|seed| delay(Change::Nothing, inputs, 100_000, 1_000 + seed) < 100_000).count();
     println!("without a change: {quiet} of 10 runs of 100,000 votes raised an acting alarm of inputs");
+}
+
+/// Labels until lost precision or recall may be acted on, at the shipped run length of a million labels.
+fn labels() {
+    let options = quality::Options::default();
+    let limit = (options.run_length_acting * 4.0).ln();
+    println!("| labels | usual, to | median | p95 | not found |\n|---|---|---|---|---|");
+    for (name, usual, now) in
+        [("precision", 0.4, 0.2), ("precision", 0.4, 0.1), ("recall", 0.8, 0.6), ("recall", 0.8, 0.4)]
+    {
+        let one = |seed| {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            let mut learned = Learned::new(Direction::Falling, None, options.learning);
+            let ceilings = Ceilings { acting: 1e30, ended: 1e30 };
+            (0..1_000).for_each(|_| learned.vote(f64::from(u8::from(random.random_bool(usual))), ceilings));
+            let lost = (1..20_000_u64).find(|_| {
+                learned.vote(f64::from(u8::from(random.random_bool(now))), ceilings);
+                learned.log() >= limit
+            });
+            lost.unwrap_or(20_000)
+        };
+        let mut delays: Vec<u64> = (0..RUNS).map(one).collect();
+        delays.sort_unstable();
+        let missed = delays.iter().filter(|delay| **delay >= 20_000).count();
+        println!("| {name} | {usual} to {now} | {} | {} | {missed} |", delays[49], delays[94]);
+    }
 }
 
 fn profile() -> Arc<Profile> {

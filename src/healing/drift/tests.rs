@@ -374,6 +374,48 @@ fn a_standby_in_control_is_told_from_one_that_is_not() {
     assert_eq!(judged(0.0, 200).state, State::Inconclusive, "empty windows tell nothing");
 }
 
+/// A day of a thousand transactions, over which one feature swings by half a standard deviation.
+fn rhythm(count: u64, draft: &mut Draft) {
+    draft.row[4] += 0.5 * (count as f64 / 1_000.0 * std::f64::consts::TAU).sin();
+}
+
+#[test]
+fn calibration_gives_a_rhythm_what_it_needs_and_nothing_to_the_rest() {
+    let mut stream = Stream::new(16, &acting());
+    let mut calibration = Calibration::new(profile(), &acting());
+    for count in 0..20_000 {
+        let mut draft = stream.draft();
+        rhythm(count, &mut draft);
+        let Draft { row, score, entity, merchant } = &draft;
+        calibration.observe(&Observation {
+            received_at: stream.now,
+            occurred_at: stream.now,
+            entity: *entity,
+            merchant: *merchant,
+            row,
+            score: *score,
+            outcome: Outcome::Approve,
+            degraded: false,
+        });
+    }
+    let found = calibration.calibrated();
+    assert_eq!(found.tolerances.keys().collect::<Vec<_>>(), ["f4"], "{found:?}");
+    assert!(found.excluded.is_empty() && found.alert_tolerance.is_some(), "{found:?}");
+    let mut count = 0;
+    let mut swings = |draft: &mut Draft, _: &mut ChaCha8Rng| {
+        rhythm(count, draft);
+        count += 1;
+    };
+    let mut uncalibrated = Stream::new(17, &acting());
+    uncalibrated.feed(20_000, &mut swings);
+    assert!(!uncalibrated.told().is_empty(), "otherwise there was nothing to calibrate");
+    let mut calibrated = Stream::new(17, &Options { tolerances: found.tolerances, ..Options::default() });
+    calibrated.feed(20_000, &mut swings);
+    assert!(calibrated.told().is_empty(), "{:?}", calibrated.told());
+    calibrated.feed(600, |draft, _| draft.row[9] += 1.0);
+    assert!(calibrated.first(Alarm::InputDrift, Verdict::Acting).is_some(), "the others are watched as before");
+}
+
 #[test]
 fn the_classic_rule_is_there_for_those_who_name_it() {
     let classic = Some(Classic { window: 1_000, distance: 0.15, standing: Standing::Acting });
