@@ -50,6 +50,7 @@ fn distances_are_those_of_scipy() {
 }
 
 /// Where the streams are; `None` says "skipped".
+#[expect(clippy::print_stdout, reason = "tells why nothing was compared")]
 fn drift_directory() -> Option<PathBuf> {
     let root = std::env::var_os("FRAUDD_REFERENCE_DATA")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);

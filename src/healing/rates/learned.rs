@@ -6,8 +6,10 @@
 //!                    1 + bet * (bound - vote) / (1 - bound)      falling
 //! ```
 //! The bound rests on the past only, so each vote is a fair bet against "the mean is within the bound", whatever the law.
-//! What is learned includes what comes after a change, slowly: memory is bounded, and a change that is never
-//! found becomes the usual after a while.
+//! Votes are learned from late, and not at all while evidence gathers, so that a change does not hide itself. Memory is
+//! bounded, and a change too small to gather evidence becomes the usual after a while.
+
+use std::collections::VecDeque;
 
 use super::rate::Direction;
 use crate::healing::drift::Ceilings;
@@ -16,6 +18,10 @@ use crate::healing::drift::evidence::{GOES_ON, Over, Run, mean_log};
 /// The share that is bet on a vote.
 const BETS: [f64; 6] = [0.01, 0.03, 0.08, 0.2, 0.45, 0.8];
 const BOUND_MIN: f64 = 1e-6;
+/// A vote is learned from when so many have come after it.
+const LAG_VOTES: usize = 200;
+/// From so much evidence (log) on nothing is learned.
+const SUSPICIOUS: f64 = 7.0;
 /// Half-life, in votes, of the mean that is shown to people.
 const SHOWN_VOTES: f64 = 100.0;
 
@@ -48,6 +54,8 @@ pub struct Learned {
     squares: f64,
     votes: f64,
     counted: u64,
+    /// Votes that wait to be learned from.
+    waiting: VecDeque<f64>,
     shown: f64,
     runs: [Run; BETS.len()],
     over: Option<[Run; BETS.len()]>,
@@ -70,6 +78,7 @@ impl Learned {
             squares: 0.0,
             votes: 0.0,
             counted: 0,
+            waiting: VecDeque::new(),
             shown: known.unwrap_or(0.5),
             runs,
             fresh: runs,
@@ -102,6 +111,20 @@ impl Learned {
         }
         let share = (1.0 / SHOWN_VOTES).max(1.0 / (self.votes + 1.0));
         self.shown += (vote - self.shown) * share;
+        if self.votes < f64::from(self.learning.votes_min) {
+            self.learn(vote);
+            return;
+        }
+        self.waiting.push_back(vote);
+        if self.waiting.len() > LAG_VOTES
+            && let Some(oldest) = self.waiting.pop_front()
+            && self.log() < SUSPICIOUS
+        {
+            self.learn(oldest);
+        }
+    }
+
+    fn learn(&mut self, vote: f64) {
         let keep = if self.votes >= self.learning.votes_max { 1.0 - 1.0 / self.learning.votes_max } else { 1.0 };
         self.sum = self.sum * keep + vote;
         self.squares = self.squares * keep + vote * vote;
