@@ -7,6 +7,7 @@
 //! An instance whose model did not load stays unready for `models.grace`, so that a rollout stops; then
 //! it serves on rules, and says so.
 
+mod calibrate;
 mod guards;
 mod models;
 mod replay;
@@ -44,6 +45,7 @@ use crate::scoring::list::Lists;
 use crate::tasks::{self, OnExit, Shutdown};
 use crate::telemetry::events::{InsecureAccess, ReleaseLoaded, ServiceStarted};
 use crate::telemetry::{RuleCounters, otlp, trace};
+pub use calibrate::calibrate;
 pub use replay::{Alarms, ReplayOptions, ReplayReport, replay};
 use retraining::Outbound;
 pub use retraining::REQUESTED;

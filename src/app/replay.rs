@@ -88,9 +88,19 @@ pub struct ReplayReport {
 /// # Errors
 /// Files that cannot be read, a store that is not empty or not fit, a model that does not load.
 pub fn replay(
+    settings: Settings,
+    options: &ReplayOptions,
+    progress: &dyn Fn(u64, u64),
+) -> anyhow::Result<ReplayReport> {
+    replay_each(settings, options, progress, &mut |_| {})
+}
+
+/// The same, and `each` sees every record in its order.
+pub(super) fn replay_each(
     mut settings: Settings,
     options: &ReplayOptions,
     progress: &dyn Fn(u64, u64),
+    each: &mut dyn FnMut(&Record),
 ) -> anyhow::Result<ReplayReport> {
     settings.state = Some(store::Options {
         directory: options.directory.clone(),
@@ -124,7 +134,7 @@ pub fn replay(
         if let Some(running) = &running {
             running.restore(&|_| !shutdown.is_asked()).context("tried to restore the store")?;
         }
-        let mut replay = Replay { scorer: service.scorer.clone(), report: &mut report, rows: Vec::new() };
+        let mut replay = Replay { scorer: service.scorer.clone(), report: &mut report, rows: Vec::new(), each };
         replay.run(past, &shutdown, progress).await?;
         replay.finish();
         if let Some(running) = running {
@@ -182,6 +192,7 @@ struct Replay<'a> {
     scorer: Scorer,
     report: &'a mut ReplayReport,
     rows: Vec<Row>,
+    each: &'a mut dyn FnMut(&Record),
 }
 
 impl Replay<'_> {
@@ -250,6 +261,7 @@ impl Replay<'_> {
     }
 
     fn take(&mut self, record: &Arc<Record>, fraud: bool) {
+        (self.each)(record);
         let decision = &record.decision;
         self.report.outcomes[decision.outcome as usize] += 1;
         let score = decision.score.map(crate::domain::Score::get);

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 pub mod audit;
+pub mod calibrate;
 pub mod config;
 pub mod dead;
 pub mod features;
@@ -38,6 +39,7 @@ Examples:
   fraudd config check --config config/run.toml
   fraudd audit reproduce tx-1001
   fraudd replay tx.jsonl --store replayed --labels labels.jsonl
+  fraudd calibrate tx.jsonl --labels labels.jsonl > tolerances.toml
   fraudd store check state
   fraudd training-set --store state --schema models/card-fraud/1.0.0/features.toml --out set.parquet
   fraudd topics create --config config/run.toml
@@ -63,6 +65,8 @@ enum Command {
     Probe(probe::Args),
     /// Score a history into a store of its own and measure the answers
     Replay(replay::Args),
+    /// Find the tolerances of drift detection from a history
+    Calibrate(calibrate::Args),
     /// Make and check the topics of a stream
     Topics(topics::Args),
     /// List records that could not be decided, and send them again
@@ -86,6 +90,7 @@ pub fn run() -> ExitCode {
         Command::Audit(args) => audit::run(&args),
         Command::Probe(args) => probe::run(&args),
         Command::Replay(args) => replay::run(args),
+        Command::Calibrate(args) => calibrate::run(args),
         Command::Topics(args) => topics::run(&args),
         Command::Dead(args) => dead::run(&args),
         Command::Store(args) => store::run(&args),

@@ -4,6 +4,7 @@
 //! means, its unit, range and default stand in `config/default.toml`, which is compiled in.
 
 mod breaker;
+mod detectors;
 mod fleet;
 mod kafka;
 mod reader;
@@ -22,7 +23,7 @@ use crate::edge::http::{Keys, server};
 use crate::edge::kafka::options as stream;
 use crate::edge::outbound::webhook;
 use crate::edge::wire::UnknownFields;
-use crate::healing::host;
+use crate::healing::{drift, host, quality};
 use crate::runtime::fleet::Settings as FleetSettings;
 use crate::runtime::inference::InferenceOptions;
 use crate::runtime::{decisions, entities, explainer, reload, resident, store};
@@ -89,6 +90,10 @@ pub struct Settings {
     pub reload_every: Span,
     /// Exchange rates.
     pub rates: RateTable,
+    /// How inputs and scores are watched.
+    pub drift: drift::Options,
+    /// How labels are watched.
+    pub labels: quality::Options,
     /// How to log.
     pub log: logs::Options,
     /// Where spans go, when anywhere.
@@ -145,6 +150,8 @@ impl Settings {
             mapping: reader.path("files.mapping"),
             reload_every: positive(reader, "files.reload_every"),
             rates: rates(reader),
+            drift: detectors::drift(reader),
+            labels: detectors::labels(reader),
             log: log(reader),
             otlp: otlp(reader),
         }

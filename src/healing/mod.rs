@@ -11,12 +11,15 @@
 
 pub mod action;
 pub mod breaker;
+pub mod drift;
 pub mod finding;
 pub mod host;
 pub mod lifecycle;
 pub mod model;
 pub mod retraining;
 pub mod trial;
+pub mod quality;
+pub mod rates;
 
 pub use action::Action;
 pub use finding::{Alarm, Evidence, Finding, Verdict};

@@ -10,6 +10,7 @@ pub mod guard;
 pub mod host;
 pub mod fleet;
 pub mod inference;
+pub mod observed;
 pub mod release;
 pub mod reload;
 pub mod reproduce;

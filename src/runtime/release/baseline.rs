@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Thresholds;
+use crate::healing::drift::{InputProfile, Profile, ScoresProfile};
 
 /// The most bins of a feature.
 pub const BINS_MAX: usize = 32;
@@ -77,6 +78,25 @@ impl Baseline {
     #[must_use]
     pub fn baselines(&self) -> Vec<f64> {
         self.features.iter().map(|feature| feature.baseline).collect()
+    }
+
+    /// Returns the baseline as the detectors read it; `calendar` says of each input whether it is read off the calendar,
+    /// which does not drift.
+    #[must_use]
+    pub fn profile(&self, calendar: &[bool], thresholds: &Thresholds) -> Profile {
+        let input = |(place, feature): (usize, &FeatureProfile)| InputProfile {
+            name: feature.name.clone(),
+            edges: feature.edges.clone(),
+            shares: feature.shares.clone(),
+            min: feature.min,
+            max: feature.max,
+            null: feature.null,
+            non_finite: feature.non_finite,
+            calendar: calendar.get(place).copied().unwrap_or(false),
+        };
+        let ScoreProfile { edges, shares } = self.score.clone();
+        let inputs = self.features.iter().enumerate().map(input).collect();
+        Profile::new(self.rows, inputs, ScoresProfile { edges, shares, review: thresholds.review })
     }
 
     /// Returns what is wrong with the profile for these inputs.

@@ -12,7 +12,8 @@ use super::baseline::Baseline;
 use super::golden::{self, GoldenRow};
 use super::manifest::Manifest;
 use crate::healing::ModelRef;
-use crate::scoring::feature::{Schema, SchemaFault};
+use crate::healing::drift::Profile;
+use crate::scoring::feature::{Schema, SchemaFault, Source};
 
 /// The manifest's file name.
 pub const MANIFEST: &str = "manifest.toml";
@@ -154,6 +155,15 @@ impl Bundle {
     #[must_use]
     pub fn input_names(&self) -> Vec<&str> {
         input_names(&self.schema)
+    }
+
+    /// Returns the baseline as the detectors read it.
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        let features = self.schema.features();
+        let is_calendar = |place: &usize| matches!(features[*place].source, Source::Calendar(_));
+        let calendar: Vec<bool> = self.schema.inputs().iter().map(is_calendar).collect();
+        self.baseline.profile(&calendar, &self.manifest.thresholds)
     }
 }
 

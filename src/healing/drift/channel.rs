@@ -1,0 +1,286 @@
+//! One distribution under watch: the evidence of every alternative, of two that are learned, and of a pile-up.
+//!
+//! ```text
+//! block of votes (bins) ─> worths of each alternative ─> Shiryaev-Roberts runs ─> their mean
+//!                     └──> running histograms ─> next block's learned alternatives (predictable: the past only)
+//! ```
+//! The mean over alternatives, and over channels, keeps the promise whatever the dependence between them.
+
+use super::alternatives;
+use super::evidence::{GOES_ON, Mirror, Over, Run, mean_log};
+use super::figures;
+use super::tolerance::Tolerance;
+
+/// Learned alternatives: half-life in votes, and after how many blocks they are learned again.
+const LEARNED: [(f64, u64); 2] = [(250.0, 8), (5_000.0, 64)];
+/// So many votes of the baseline are mixed into what was learned.
+const SHRINK_VOTES: f64 = 50.0;
+/// What a learned alternative must promise to gain a vote before it bets.
+const GROWTH_MIN: f64 = 1e-4;
+/// What a learned alternative that does not bet loses a vote.
+const IDLE_WORTH: f64 = -1e-3;
+/// The share that a pile-up puts on the fullest bin of the block before.
+const PILE: f64 = 0.8;
+/// The share that a feature that stands still puts there.
+const STUCK: f64 = 1.0 - 1e-6;
+/// Rounding worths to 32 bits must not make them larger.
+const ROUNDING: f64 = 1e-6;
+
+/// One distribution under watch.
+#[derive(Clone, Debug)]
+pub struct Channel {
+    set: Tolerance,
+    /// Worth of a vote: a row a bin, a column an alternative; the learned ones and the pile-up come last.
+    worths: Vec<f32>,
+    width: usize,
+    runs: Vec<Run>,
+    sums: Vec<f32>,
+    learned: Vec<Learned>,
+    counts: Vec<u32>,
+    fullest: Option<usize>,
+    stuck: Run,
+    mirror: Option<Mirror>,
+    /// Runs since the mirror began to gain; empty while nothing alarmed.
+    fresh: Vec<Run>,
+    stuck_mirror: Option<Mirror>,
+    blocks: u64,
+    votes: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Learned {
+    keep: f64,
+    histogram: Vec<f64>,
+    every_blocks: u64,
+}
+
+impl Channel {
+    /// Watches a distribution with these benign laws.
+    #[must_use]
+    pub fn new(set: Tolerance, block_votes: usize) -> Self {
+        let family = alternatives::family(&set);
+        let bins = set.shares.len();
+        let width = family.len() + LEARNED.len() + 1;
+        let mut worths = vec![0.0; bins * width];
+        for (column, row) in family.iter().enumerate() {
+            for (bin, worth) in row.iter().enumerate() {
+                worths[bin * width + column] = narrow(*worth);
+            }
+        }
+        let learned = LEARNED.map(|(half_life, every_blocks)| Learned {
+            keep: 0.5_f64.powf(block_votes as f64 / half_life),
+            histogram: vec![0.0; bins],
+            every_blocks,
+        });
+        let mut channel = Self {
+            set,
+            worths,
+            width,
+            runs: vec![Run::default(); width],
+            sums: vec![0.0; width],
+            learned: learned.into(),
+            counts: vec![0; bins],
+            fullest: None,
+            stuck: Run::default(),
+            mirror: None,
+            fresh: Vec::new(),
+            stuck_mirror: None,
+            blocks: 0,
+            votes: 0,
+        };
+        (family.len()..width).for_each(|column| channel.set_column(column, |_| IDLE_WORTH));
+        channel
+    }
+
+    /// Counts a block of votes, each the number of a bin.
+    pub fn block(&mut self, votes: &(impl Iterator<Item = usize> + Clone), ceilings: Ceilings) {
+        self.sums.fill(0.0);
+        self.counts.fill(0);
+        let mut stuck_worth = 0.0;
+        let stuck_worths = self.fullest.map(|bin| self.spike(bin, STUCK));
+        for bin in votes.clone() {
+            let row = &self.worths[bin * self.width..(bin + 1) * self.width];
+            for (sum, worth) in self.sums.iter_mut().zip(row) {
+                *sum += worth;
+            }
+            self.counts[bin] += 1;
+            self.votes += 1;
+            stuck_worth += stuck_worths.map_or(0.0, |(hit, miss)| if self.fullest == Some(bin) { hit } else { miss });
+        }
+        for (run, sum) in self.runs.iter_mut().zip(&self.sums) {
+            run.add(f64::from(*sum), ceilings.acting);
+        }
+        self.stuck.add(stuck_worth, ceilings.acting);
+        for mirror in [&mut self.mirror, &mut self.stuck_mirror].into_iter().flatten() {
+            votes.clone().for_each(|bin| mirror.vote(bin, ceilings.ended));
+        }
+        let goes_on = self.mirror.as_ref().is_some_and(|mirror| mirror.log() < GOES_ON);
+        for (run, sum) in self.fresh.iter_mut().zip(&self.sums) {
+            if goes_on {
+                run.clear();
+            } else {
+                run.add(f64::from(*sum), ceilings.acting);
+            }
+        }
+        self.blocks += 1;
+        self.learn();
+    }
+
+    fn learn(&mut self) {
+        for place in 0..self.learned.len() {
+            let learned = &mut self.learned[place];
+            for (share, count) in learned.histogram.iter_mut().zip(&self.counts) {
+                *share = *share * learned.keep + f64::from(*count);
+            }
+            if self.blocks.is_multiple_of(learned.every_blocks) {
+                let worths = self.learned_worths(place);
+                self.set_column(self.width - 1 - LEARNED.len() + place, |bin| {
+                    worths.as_ref().map_or(IDLE_WORTH, |w| w[bin])
+                });
+            }
+        }
+        let most = self.counts.iter().copied().enumerate().max_by_key(|(bin, count)| (*count, usize::MAX - bin));
+        let fullest = most.filter(|(_, count)| *count > 0).map(|(bin, _)| bin);
+        if fullest.is_none() || fullest == self.fullest {
+            return;
+        }
+        self.fullest = fullest;
+        if let Some(full) = fullest {
+            let (hit, miss) = self.spike(full, PILE);
+            self.set_column(self.width - 1, |bin| if bin == full { hit } else { miss });
+        }
+    }
+
+    /// What a vote is worth if the law is the one of the running histogram; `None` where that gains nothing.
+    fn learned_worths(&self, place: usize) -> Option<Vec<f64>> {
+        let histogram = &self.learned[place].histogram;
+        let total = histogram.iter().sum::<f64>() + SHRINK_VOTES;
+        let law = histogram.iter().zip(&self.set.shares).map(|(count, p)| (count + SHRINK_VOTES * p) / total);
+        let law: Vec<f64> = law.collect();
+        let worths = self.set.increments(&law);
+        let growth: f64 = law.iter().zip(&worths).map(|(q, s)| q * s).sum();
+        (growth > GROWTH_MIN).then_some(worths)
+    }
+
+    /// The worth of a vote inside and outside a bin that takes this share of all; the normaliser has two levels
+    /// only, so that it needs no sorting.
+    fn spike(&self, bin: usize, share: f64) -> (f64, f64) {
+        let (_, high) = self.set.bounds(bin);
+        let (inside, outside) = (1.0 - share + share / self.set.shares[bin], 1.0 - share);
+        let normaliser = outside + (inside - outside) * high;
+        ((inside / normaliser).ln(), (outside / normaliser).ln())
+    }
+
+    fn set_column(&mut self, column: usize, worth: impl Fn(usize) -> f64) {
+        for bin in 0..self.set.shares.len() {
+            self.worths[bin * self.width + column] = narrow(worth(bin));
+        }
+    }
+
+    /// Returns the mean of the runs, the statistic that is compared with the run length.
+    #[must_use]
+    pub fn run(&self) -> f64 {
+        self.runs.iter().map(|run| run.get()).sum::<f64>() / self.width as f64
+    }
+
+    /// Returns its logarithm, at least 0.
+    #[must_use]
+    pub fn log(&self) -> f64 {
+        mean_log(self.runs.iter().map(|run| run.get()), self.width)
+    }
+
+    /// Returns the logarithm of the evidence that it stands still, at least 0.
+    #[must_use]
+    pub fn stuck_log(&self) -> f64 {
+        self.stuck.get().max(1.0).ln()
+    }
+
+    /// Returns the e-value of a change: the run over the blocks it took.
+    #[must_use]
+    pub fn e_value(&self) -> f64 {
+        self.run() / self.blocks.max(1) as f64
+    }
+
+    /// Starts the mirror of the alternative that has gathered most.
+    pub fn alarmed(&mut self) {
+        let best = self.runs.iter().enumerate().max_by(|(_, a), (_, b)| a.get().total_cmp(&b.get()));
+        let column = best.map_or(0, |(column, _)| column);
+        let bins = 0..self.set.shares.len();
+        self.mirror = Some(Mirror::new(bins.map(|bin| f64::from(self.worths[bin * self.width + column])).collect()));
+        self.fresh = vec![Run::default(); self.width];
+    }
+
+    /// Starts the mirror of standing still.
+    pub fn alarmed_stuck(&mut self) {
+        let Some(full) = self.fullest else { return };
+        let (hit, miss) = self.spike(full, STUCK);
+        let bins = 0..self.set.shares.len();
+        self.stuck_mirror = Some(Mirror::new(bins.map(|bin| if bin == full { hit } else { miss }).collect()));
+    }
+
+    /// Returns what speaks for the end of what alarmed; `None` where nothing alarmed.
+    #[must_use]
+    pub fn over(&self) -> Option<Over> {
+        let fresh = mean_log(self.fresh.iter().map(|run| run.get()), self.width);
+        self.mirror.as_ref().map(|mirror| Over { log: mirror.log(), fresh })
+    }
+
+    /// Returns the mean of the runs, leaving out what alarmed and is over.
+    #[must_use]
+    pub fn standing_run(&self) -> f64 {
+        let runs = if self.fresh.is_empty() { &self.runs } else { &self.fresh };
+        runs.iter().map(|run| run.get()).sum::<f64>() / self.width as f64
+    }
+
+    /// Returns what speaks for moving again; `None` where it did not stand still.
+    #[must_use]
+    pub fn moving(&self) -> Option<Over> {
+        self.stuck_mirror.as_ref().map(|mirror| Over { log: mirror.log(), fresh: 0.0 })
+    }
+
+    /// Returns PSI (less chance) and Kolmogorov-Smirnov distance of the last few hundred votes, for people.
+    #[must_use]
+    pub fn recent(&self) -> (f64, f64) {
+        let histogram = &self.learned[0].histogram;
+        let (bins, total) = (histogram.len() as f64, histogram.iter().sum::<f64>());
+        let shares: Vec<f64> = histogram.iter().map(|count| (count + 0.5) / (total + 0.5 * bins)).collect();
+        // Older votes weigh less: the mean weight of an exponential memory is half.
+        #[expect(clippy::cast_possible_truncation, reason = "a few hundred votes")]
+        let votes = (2.0 * total).round() as u64;
+        let chance = figures::psi_by_chance(histogram.len(), votes, u64::MAX);
+        (figures::psi(&shares, &self.set.shares) - chance, figures::ks(&shares, &self.set.shares))
+    }
+
+    /// Forgets the evidence, keeping what was learned.
+    pub fn clear(&mut self) {
+        self.runs.iter_mut().for_each(Run::clear);
+        (self.mirror, self.blocks, self.votes) = (None, 0, 0);
+        self.fresh.clear();
+    }
+
+    /// Forgets the evidence that it stands still.
+    pub fn clear_stuck(&mut self) {
+        self.stuck.clear();
+        self.stuck_mirror = None;
+    }
+
+    /// Returns the votes since it was cleared.
+    #[must_use]
+    pub fn votes(&self) -> u64 {
+        self.votes
+    }
+}
+
+/// Where runs saturate.
+#[derive(Clone, Copy, Debug)]
+pub struct Ceilings {
+    /// Runs that alarm.
+    pub acting: f64,
+    /// Runs that end an alarm.
+    pub ended: f64,
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "rounded down first")]
+fn narrow(worth: f64) -> f32 {
+    (worth - ROUNDING) as f32
+}

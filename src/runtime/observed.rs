@@ -1,0 +1,34 @@
+//! A decided transaction as the detectors read it.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::decisions::Record;
+use crate::domain::{Score, TextField};
+use crate::healing::drift::Observation;
+
+/// Whose a transaction is, in the order in which it is asked: who votes once in a block.
+const ENTITY: [TextField; 3] = [TextField::CardToken, TextField::CustomerId, TextField::DeviceId];
+/// Where it was, in the order in which it is asked.
+const MERCHANT: [TextField; 2] = [TextField::MerchantId, TextField::MerchantTerminalId];
+
+/// Turns a record into an observation. `inputs` are the places of the model's inputs among the features, in order; `row`
+/// is filled with their values.
+pub fn observation<'a>(record: &Record, inputs: &[usize], row: &'a mut Vec<f64>) -> Observation<'a> {
+    row.clear();
+    row.extend(inputs.iter().map(|place| record.features.values().get(*place).copied().unwrap_or(f64::NAN)));
+    let hash = |fields: &[TextField]| {
+        let text = fields.iter().find_map(|field| record.transaction.text(*field));
+        // 0 stands for unknown.
+        text.map_or(0, |text| xxh3_64(text.as_bytes()).max(1))
+    };
+    Observation {
+        received_at: record.received_at,
+        occurred_at: record.transaction.occurred_at(),
+        entity: hash(&ENTITY),
+        merchant: hash(&MERCHANT),
+        row,
+        score: record.decision.score.map(Score::get),
+        outcome: record.decision.outcome,
+        degraded: !record.decision.degraded.is_empty(),
+    }
+}
