@@ -11,8 +11,16 @@
 
 pub mod action;
 pub mod finding;
+pub mod memory;
 pub mod model;
+pub mod situation;
+pub mod supervisor;
+pub mod table;
 
 pub use action::Action;
 pub use finding::{Alarm, Evidence, Finding, Verdict};
+pub use memory::{Health, Memory};
 pub use model::{ModelRef, Stage};
+pub use situation::Situation;
+pub use supervisor::{Plan, plan};
+pub use table::Table;

@@ -1,11 +1,15 @@
 //! Floor 2: state, time and threads. Opens no socket.
 
+pub mod audit;
 pub mod block;
 pub mod clock;
 pub mod decisions;
 pub mod entities;
+pub mod executor;
 pub mod explainer;
+pub mod healer;
 pub mod inference;
+pub mod protection;
 pub mod release;
 pub mod reload;
 pub mod repository;

@@ -24,6 +24,7 @@ use super::decisions::{Ledger, Recalled, Record, Reservation, Settled, Ticket};
 use super::entities::{Entities, LabelOutcome};
 use super::explainer::Budget;
 use super::inference::ModelFailure;
+use super::protection::{Shield, Stance};
 use super::slot::{Model, Release, Slot};
 use super::standin::StandinUse;
 use super::store::{Gate, Message, id_key, put_label};
@@ -123,6 +124,7 @@ struct Inner {
     parts: Parts,
     options: Options,
     standin: StandinUse,
+    shield: Arc<Shield>,
 }
 
 /// What one evaluation found, before it is recorded.
@@ -132,6 +134,8 @@ struct Evaluation {
     /// The model's inputs out of the features.
     row: SmallVec<[f64; 64]>,
     score: Result<Score, DegradedReason>,
+    /// What protects answers now.
+    stance: Stance,
     latency: Latency,
 }
 
@@ -139,7 +143,7 @@ impl Scorer {
     /// Builds a scorer over its parts.
     #[must_use]
     pub fn new(parts: Parts, options: Options) -> Self {
-        Self { inner: Arc::new(Inner { parts, options, standin: StandinUse::default() }) }
+        Self { inner: Arc::new(Inner { parts, options, standin: StandinUse::default(), shield: Arc::default() }) }
     }
 
     /// Decides one transaction, records it and changes entity state; the same id again changes nothing.
@@ -244,6 +248,12 @@ impl Scorer {
         self.inner.parts.gate.is_restoring()
     }
 
+    /// Returns what protects answers, for those who change it.
+    #[must_use]
+    pub fn shield(&self) -> &Arc<Shield> {
+        &self.inner.shield
+    }
+
     /// Returns the decision ledger.
     #[must_use]
     pub fn ledger(&self) -> &Arc<Ledger> {
@@ -297,14 +307,17 @@ impl Scorer {
         request: Request,
         (payload_hash, bar): (u128, Option<DegradedReason>),
         release: &Release,
-        features: FeatureVector,
+        mut features: FeatureVector,
     ) -> Record {
+        let stance = self.inner.shield.protect(&mut features, &release.schema);
+        let bar = bar.or(stance.bar());
         let features_done = Moment::now();
         let mut evaluation = Evaluation {
             payload_hash,
             row: model_row(release, &features),
             features,
             score: Err(bar.unwrap_or(DegradedReason::ModelUnavailable)),
+            stance,
             latency: Latency { features: features_done.micros_since(request.started), ..Latency::default() },
         };
         if let Some(model) = release.model.as_ref().filter(|_| bar.is_none()) {

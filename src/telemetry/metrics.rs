@@ -13,6 +13,7 @@ use prometheus::{
 };
 
 use super::desk::Desk;
+use super::healing::Healing;
 use super::histogram::Latencies;
 use super::inference::Inference;
 use super::process::Process;
@@ -76,6 +77,8 @@ pub struct Metrics {
     pub desk: Desk,
     /// What goes on in the Kafka lanes.
     pub lanes: Lanes,
+    /// What healing finds and does.
+    pub healing: Healing,
     /// Labels by kind.
     pub labels: Vec<IntCounter>,
     /// Labels by what became of them.
@@ -215,6 +218,7 @@ impl Metrics {
             store: Store::new(&build),
             desk: Desk::new(&build),
             lanes: Lanes::new(&build),
+            healing: Healing::new(&build),
             labels: build.by_label(
                 "fraudd_labels_total",
                 "Labels received, by kind.",
@@ -294,6 +298,7 @@ impl Metrics {
         self.store.failures.with_label_values(&["write"]);
         self.store.gone.with_label_values(&["ledger"]);
         self.lanes.show_all();
+        self.healing.show_all();
         let families = self.registry.gather();
         families.iter().map(|family| (family.name().to_owned(), family.help().to_owned())).collect()
     }
@@ -378,7 +383,7 @@ impl Builder {
         counter
     }
 
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
         let counters = IntCounterVec::new(Opts::new(name, help), labels).expect(CONSTANT);
         self.register(counters.clone());
         counters

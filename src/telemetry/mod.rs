@@ -10,6 +10,7 @@
 
 pub mod desk;
 pub mod events;
+pub mod healing;
 pub mod histogram;
 pub mod inference;
 pub mod logs;

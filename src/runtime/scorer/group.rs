@@ -112,7 +112,7 @@ impl Scorer {
             return Some(Streamed::New(self.take_over(claimed, *record, origin, late)));
         }
         let started = Moment::now();
-        let (features, event, deferred) = if late {
+        let (mut features, event, deferred) = if late {
             (self.inner.parts.entities.peek(&request.transaction, &release.plan), Vec::new(), false)
         } else {
             let deferred = self.inner.parts.gate.is_replaying();
@@ -124,12 +124,14 @@ impl Scorer {
             };
             (features, encoded(&request.transaction), deferred)
         };
-        let bar = self.bar(Standing::Live);
+        let stance = self.inner.shield.protect(&mut features, &release.schema);
+        let bar = self.bar(Standing::Live).or(stance.bar());
         let evaluation = Evaluation {
             payload_hash,
             row: model_row(release, &features),
             features,
             score: Err(bar.unwrap_or(DegradedReason::ModelUnavailable)),
+            stance,
             latency: Latency { features: Moment::now().micros_since(started), ..Latency::default() },
         };
         pending.push(Pending { place, claimed, request, origin, evaluation, bar, event, deferred });
