@@ -7,6 +7,7 @@
 //! An instance whose model did not load stays unready for `models.grace`, so that a rollout stops; then
 //! it serves on rules, and says so.
 
+mod healing;
 mod replay;
 mod schemas;
 mod state;
@@ -163,6 +164,7 @@ impl App {
             lists_file,
             outbox,
             stream: OnceLock::new(),
+            healing: OnceLock::new(),
         });
         let reloader = Reloader::new(settings.files.clone(), texts);
         Ok(Self { settings, service, schemas, reloader, entities, store, stream })
@@ -198,6 +200,7 @@ impl App {
                 }
             }
         });
+        let healing = healing(&settings, &service, &shutdown)?;
         let _reload = watch_files(reloader, &service, settings.reload_every.to_std(), &shutdown);
         // History first: it is older than what the store knows.
         let mut filled = fill(&service, schemas.clone(), (settings.rates.clone(), history), terminal.progress).await;
@@ -226,6 +229,9 @@ impl App {
         server.await?;
         if let Some(reading) = reading {
             reading.drain().await;
+        }
+        if let Some(healing) = healing {
+            tokio::task::spawn_blocking(|| healing.close()).await?;
         }
         state::close(store).await?;
         filled
@@ -326,6 +332,19 @@ fn view(loaded: &Loaded) -> ModelView {
         schema_hash: loaded.schema.hash().to_owned(),
         loaded: true,
     }
+}
+
+/// Starts healing where the settings want it.
+fn healing(
+    settings: &Settings,
+    service: &Arc<Service>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Option<healing::Running>> {
+    let Some(options) = &settings.healing else { return Ok(None) };
+    let running = healing::Running::start(options, &service.scorer, (&service.clock, shutdown))?;
+    // The service is built anew for each run: nobody else has set it.
+    let _ = service.healing.set(running.healer.clone());
+    Ok(Some(running))
 }
 
 fn watch_files(

@@ -34,6 +34,7 @@ Examples:
   fraudd model validate models/card-fraud/1.0.0
   fraudd config check --config config/run.toml
   fraudd audit reproduce tx-1001
+  fraudd audit explain state/audit
   fraudd replay tx.jsonl --store replayed --labels labels.jsonl
   fraudd store check state
   fraudd topics create --config config/run.toml
@@ -53,7 +54,7 @@ enum Command {
     Model(model::Args),
     /// Check and show the configuration
     Config(config::Args),
-    /// Make a recorded decision again
+    /// Make a recorded decision again; check, replay and tell the record of healing
     Audit(audit::Args),
     /// Ask a running service whether it is ready; the health check of the container
     Probe(probe::Args),

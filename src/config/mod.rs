@@ -3,6 +3,7 @@
 //! Each part's options live beside the part; this is the only place that gathers them. What a key
 //! means, its unit, range and default stand in `config/default.toml`, which is compiled in.
 
+mod healing;
 mod kafka;
 mod reader;
 mod size;
@@ -23,6 +24,7 @@ use crate::runtime::{decisions, entities, explainer, reload, resident, store};
 use crate::telemetry::{logs, otlp};
 
 use reader::Reader;
+pub use healing::Healing;
 pub use reader::{Effective, Fault};
 use size::Size;
 
@@ -65,6 +67,8 @@ pub struct Settings {
     pub state: Option<store::Options>,
     /// How the stream is taken part in, when at all.
     pub kafka: Option<stream::Options>,
+    /// How the service heals itself, when it does.
+    pub healing: Option<healing::Healing>,
     /// How contributions are paid for.
     pub explain: explainer::Options,
     /// Rules, lists and policy files.
@@ -117,6 +121,7 @@ impl Settings {
             },
             state: state(reader),
             kafka: kafka::read(reader),
+            healing: healing::read(reader),
             explain: explainer::Options { cpu_ms_per_second: bounded(reader, "explain.cpu_ms_per_second", 0, 1_000) },
             files: reload::Paths {
                 rules: reader.path("files.rules"),

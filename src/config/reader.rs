@@ -17,7 +17,7 @@ use crate::scoring::suggest;
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// Tables whose keys are the user's own.
-const OPEN_TABLES: &[&str] = &["kafka.client", "rates.rates"];
+const OPEN_TABLES: &[&str] = &["healing.alertmanager", "kafka.client", "rates.rates"];
 /// Keys whose values are secrets.
 const SECRETS: &[&str] = &["auth.keys", "kafka.hmac_key", "kafka.security.password"];
 /// Words in a user's own key that make its value a secret.

@@ -19,7 +19,6 @@ use serde::Serialize;
 
 use super::audit::{Audit, Kind};
 use super::clock::Clock;
-use crate::healing::Action;
 use crate::healing::situation::{Outcome, Planned};
 use crate::tasks::{self, Shutdown};
 use crate::telemetry::healing::ActionEnded;
@@ -31,8 +30,8 @@ const ABANDONED_MAX: usize = 4;
 /// How often the thread looks whether it should stop.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Performs one kind of action; an error is the reason for people.
-pub type Hand = Arc<dyn Fn(&Action) -> Result<(), String> + Send + Sync>;
+/// Performs an action; an error is the reason for people.
+pub type Hand = Arc<dyn Fn(&Planned) -> Result<(), String> + Send + Sync>;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,8 +181,8 @@ impl Worker {
         let is_written = self.audit.note_and_wait(Kind::Intent, planned, self.options.intent_wait);
         let is_protective = planned.action.is_protective();
         let done = if is_written || is_protective {
-            let (hand, action) = (Arc::clone(&self.hand), planned.action.clone());
-            self.within_deadline(is_protective, Box::new(move || hand(&action)))
+            let (hand, planned) = (Arc::clone(&self.hand), planned.clone());
+            self.within_deadline(is_protective, Box::new(move || hand(&planned)))
         } else {
             Err("the intent could not be written down, and this is more than protection".to_owned())
         };

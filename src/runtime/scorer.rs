@@ -14,7 +14,7 @@ mod explained;
 mod group;
 mod weigh;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -23,6 +23,7 @@ use super::clock::{Clock, Moment};
 use super::decisions::{Ledger, Recalled, Record, Reservation, Settled, Ticket};
 use super::entities::{Entities, LabelOutcome};
 use super::explainer::Budget;
+use super::healer::Feed;
 use super::inference::ModelFailure;
 use super::protection::{Shield, Stance};
 use super::slot::{Model, Release, Slot};
@@ -125,6 +126,8 @@ struct Inner {
     options: Options,
     standin: StandinUse,
     shield: Arc<Shield>,
+    /// Where decisions go for healing to look at, once it does.
+    feed: OnceLock<Feed>,
 }
 
 /// What one evaluation found, before it is recorded.
@@ -143,7 +146,7 @@ impl Scorer {
     /// Builds a scorer over its parts.
     #[must_use]
     pub fn new(parts: Parts, options: Options) -> Self {
-        Self { inner: Arc::new(Inner { parts, options, standin: StandinUse::default(), shield: Arc::default() }) }
+        Self { inner: Arc::new(Inner { parts, options, standin: StandinUse::default(), shield: Arc::default(), feed: OnceLock::new() }) }
     }
 
     /// Decides one transaction, records it and changes entity state; the same id again changes nothing.
@@ -254,6 +257,12 @@ impl Scorer {
         &self.inner.shield
     }
 
+    /// Lets healing look at decisions from now on; once.
+    pub fn feed_to(&self, feed: Feed) {
+        // A second healer would see half of the decisions: the first one stays.
+        let _ = self.inner.feed.set(feed);
+    }
+
     /// Returns the decision ledger.
     #[must_use]
     pub fn ledger(&self) -> &Arc<Ledger> {
@@ -282,6 +291,9 @@ impl Scorer {
         let settled = ticket.settle(record, deadline).await;
         if let Settled::Kept(record) = &settled {
             events::DecisionMade { decision: &record.decision }.emit();
+            if let Some(feed) = self.inner.feed.get() {
+                feed.offer(record);
+            }
         }
         settled
     }

@@ -101,7 +101,14 @@ impl Planner<'_> {
         let number = Some(incident.number);
         let action = match self.action_of(incident, row, act) {
             Ok(Some(action)) => action,
-            Ok(None) => return Attempt::Taken,
+            Ok(None) => {
+                // It is so already, whatever was heard of it.
+                let is_banned = incident.model.as_ref().is_some_and(|m| self.situation.fleet.quarantined.contains(m));
+                if act == Act::Quarantine && is_banned {
+                    self.memory.incidents[place].note(name_of(act), TriedState::Done, self.now);
+                }
+                return Attempt::Taken;
+            }
             Err(refusal) => {
                 self.hold(&row.id, number, (name_of(act), refusal));
                 return Attempt::Refused;

@@ -11,6 +11,7 @@
 
 pub mod reading;
 pub mod record;
+pub mod replay;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -78,6 +78,9 @@ impl Scorer {
     pub fn keep_group(&self, group: StreamGroup) {
         for held in group.held.iter().filter(|held| held.is_new()) {
             events::DecisionMade { decision: &held.record().decision }.emit();
+            if let Some(feed) = self.inner.feed.get() {
+                feed.offer(held.record());
+            }
         }
         self.inner.parts.ledger.keep_group(group);
     }

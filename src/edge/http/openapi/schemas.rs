@@ -5,6 +5,8 @@ use serde_json::{Map, Value, json};
 use crate::domain::field::TextRule;
 use crate::domain::{DecisionSource, DegradedReason, LabelKind, Outcome, TextField};
 use crate::edge::problem::Code;
+use crate::healing::Health;
+use crate::runtime::audit::Kind;
 use crate::telemetry::stream_lane::LANE_STATES;
 
 /// Returns every named schema.
@@ -64,6 +66,43 @@ pub(super) fn all() -> Value {
             },
         },
         "Health": health(),
+        "Because": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["reason"],
+            "properties": {"reason": {"type": "string", "minLength": 1, "maxLength": 200}},
+        },
+        "Alertmanager": {
+            "type": "object",
+            "description": "The webhook of Alertmanager, version 4.",
+            "required": ["version", "alerts"],
+            "properties": {
+                "version": {"const": "4"},
+                "alerts": {"type": "array", "maxItems": 1_000, "items": {
+                    "type": "object",
+                    "required": ["status", "fingerprint"],
+                    "properties": {
+                        "status": {"enum": ["firing", "resolved"]},
+                        "fingerprint": {"type": "string"},
+                        "labels": {"type": "object"},
+                        "annotations": {"type": "object"},
+                        "startsAt": {"type": "string", "format": "date-time"},
+                    },
+                }},
+            },
+        },
+        "AuditPage": {
+            "type": "object",
+            "properties": {"records": {"type": "array", "items": {"type": "object", "properties": {
+                "seq": {"type": "integer", "minimum": 1},
+                "chain": {"type": "string"},
+                "at": {"type": "string", "format": "date-time"},
+                "kind": {"type": "string", "enum": Kind::ALL.map(Kind::name)},
+                "previous": {"type": "string"},
+                "body": {"type": "object"},
+                "hash": {"type": "string", "description": "sha256 of the record's text before this key."},
+            }}}},
+        },
         "Stream": stream(),
         "Problem": problem(),
     });
@@ -187,7 +226,9 @@ fn health() -> Value {
     let reasons = ["model_unavailable", "restoring", "not_recorded", "stream_not_read"];
     let phases = ["starting", "unready", "ready", "leaving", "draining"];
     json!({"type": "object", "properties": {
-        "state": {"type": "string", "enum": ["healthy", "degraded"]},
+        "state": {"type": "string", "enum": Health::ALL.map(Health::name)},
+        "healing": {"type": "object", "description": "State, lock, breaker, alarms with evidence, incidents, what \
+            protects, what is held, models, last actions, the record. Absent where healing is off."},
         "degraded_reasons": {"type": "array", "items": {"type": "string", "enum": reasons}},
         "phase": {"type": "string", "enum": phases},
         "phase_reason": {"type": "string"},

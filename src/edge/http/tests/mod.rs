@@ -4,3 +4,4 @@ mod bad_input;
 mod connections;
 mod doors;
 pub(super) mod support;
+mod healing;
