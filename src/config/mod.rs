@@ -23,8 +23,8 @@ use crate::runtime::inference::InferenceOptions;
 use crate::runtime::{decisions, entities, explainer, reload, resident, store};
 use crate::telemetry::{logs, otlp};
 
-use reader::Reader;
 pub use healing::Healing;
+use reader::Reader;
 pub use reader::{Effective, Fault};
 use size::Size;
 

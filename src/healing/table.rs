@@ -319,7 +319,8 @@ impl Table {
         let percents = &self.promotion_percents;
         let is_rising = percents.windows(2).all(|pair| pair[0] < pair[1]);
         if !is_rising || percents.first() == Some(&0) || percents.last() != Some(&100) {
-            faults.push("promotion_percents: expected rising numbers from 1 to 100, such as [1, 5, 25, 50, 100]".into());
+            faults
+                .push("promotion_percents: expected rising numbers from 1 to 100, such as [1, 5, 25, 50, 100]".into());
         }
         let Strength { log_e_better, log_e_worse, quality_loss_max, few_entities_share, tries_max, .. } = self.evidence;
         for (key, value) in [
@@ -359,7 +360,11 @@ impl Table {
         for one in Alarm::ALL {
             for other in Alarm::ALL {
                 if one < other && explains(one, other) && explains(other, one) {
-                    faults.push(format!("{} and {} explain each other: both would lead to nothing", one.name(), other.name()));
+                    faults.push(format!(
+                        "{} and {} explain each other: both would lead to nothing",
+                        one.name(),
+                        other.name()
+                    ));
                 }
             }
         }

@@ -146,7 +146,15 @@ impl Scorer {
     /// Builds a scorer over its parts.
     #[must_use]
     pub fn new(parts: Parts, options: Options) -> Self {
-        Self { inner: Arc::new(Inner { parts, options, standin: StandinUse::default(), shield: Arc::default(), feed: OnceLock::new() }) }
+        Self {
+            inner: Arc::new(Inner {
+                parts,
+                options,
+                standin: StandinUse::default(),
+                shield: Arc::default(),
+                feed: OnceLock::new(),
+            }),
+        }
     }
 
     /// Decides one transaction, records it and changes entity state; the same id again changes nothing.

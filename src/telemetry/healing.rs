@@ -82,8 +82,10 @@ impl Healing {
             audit_notes: build.counters("fraudd_audit_notes_total", "Lines noted for the record, by kind.", &["kind"]),
             audit_lines: build.counter("fraudd_audit_lines_total", "Lines of the record that were written."),
             audit_lost: build.counter("fraudd_audit_lost_total", "Lines of the record that found no room."),
-            audit_failing: build
-                .gauge("fraudd_audit_failing", "1 while the record cannot be written: only protective actions are taken."),
+            audit_failing: build.gauge(
+                "fraudd_audit_failing",
+                "1 while the record cannot be written: only protective actions are taken.",
+            ),
         }
     }
 

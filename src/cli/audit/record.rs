@@ -136,13 +136,9 @@ impl Teller {
                 vec![format!("{:<9} {body}", kind.name())]
             }
             Kind::Config if self.incident.is_none() => vec![format!("table     version {}", word(&body, "version"))],
-            Kind::Override
-            | Kind::Breaker
-            | Kind::Model
-            | Kind::List
-            | Kind::Chain
-            | Kind::Lost
-            | Kind::Config => Vec::new(),
+            Kind::Override | Kind::Breaker | Kind::Model | Kind::List | Kind::Chain | Kind::Lost | Kind::Config => {
+                Vec::new()
+            }
         };
         told.into_iter().map(|line| format!("{at}  {line}")).collect()
     }

@@ -7,14 +7,16 @@ use super::incidents::finding_of;
 use super::outcomes::RELAXED;
 use super::{Because, OVER_BUDGET, Planner, RELIEF, is_held_on};
 use crate::healing::action::Action;
-use crate::healing::finding::{Alarm, Verdict};
+use crate::healing::finding::{Alarm, Evidence, Verdict};
 use crate::healing::memory::{Incident, TriedState, key_of};
 use crate::healing::model::ModelRef;
 use crate::healing::situation::{Judged, PairedEvidence, Refusal, StandbyControl};
 use crate::healing::table::{Act, Condition, OnDrift, Row, Step};
 
-/// The figure of an alert surge that tells which share of alerts the busiest entities have.
-pub(super) const CONCENTRATION: &str = "top_entity_share";
+/// The figure of an alert surge that tells which share of alerts the ten busiest entities have.
+const OF_ENTITIES: &str = "top10_entity_share";
+/// The same of the busiest merchant, and the share of all traffic that the busiest merchant has anyway.
+const OF_MERCHANT: [&str; 2] = ["top_merchant_share", "traffic_top_merchant_share"];
 
 /// What came of trying a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +148,8 @@ impl Planner<'_> {
         if let Some(refusal) = self.refusal(&action, &row.id, takes_back.is_some()) {
             self.hold(&row.id, number, (action.name(), refusal));
             if refusal == Refusal::Budget && matches!(action, Action::Swap { .. }) {
-                let reason = format!("the budget of changes of model is spent, and another was due: {}", because.reason);
+                let reason =
+                    format!("the budget of changes of model is spent, and another was due: {}", because.reason);
                 self.lock(&Because { incident: number, ..Because::new(OVER_BUDGET, reason) });
             }
             return Attempt::Refused;
@@ -231,8 +234,7 @@ impl Planner<'_> {
             },
             Condition::StandbyBetter => self.is_standby_better(),
             Condition::FewEntities => finding_of(self.situation, incident)
-                .and_then(|finding| finding.evidence.values.get(CONCENTRATION))
-                .is_some_and(|share| *share >= strength.few_entities_share),
+                .is_some_and(|finding| concentration(&finding.evidence) >= strength.few_entities_share),
             Condition::HostSlow => self.situation.host.is_slow,
         }
     }
@@ -250,7 +252,9 @@ impl Planner<'_> {
         let oldest = self.now.minus(self.table.times.control_age_max);
         let standby: &ModelRef = &self.situation.fleet.standby.as_ref()?.model;
         self.situation.standby.as_ref().filter(|control| {
-            control.model == *standby && control.at >= oldest && control.events >= self.table.evidence.control_events_min
+            control.model == *standby
+                && control.at >= oldest
+                && control.events >= self.table.evidence.control_events_min
         })
     }
 
@@ -334,6 +338,12 @@ fn name_of(act: Act) -> &'static str {
         Act::Page => "page",
         Act::Lock => "lock",
     }
+}
+
+/// Returns how far alerts come from few: entities, or a merchant beyond its share of the traffic.
+fn concentration(evidence: &Evidence) -> f64 {
+    let share = |name: &str| evidence.values.get(name).copied().unwrap_or(0.0);
+    share(OF_ENTITIES).max(share(OF_MERCHANT[0]) - share(OF_MERCHANT[1]))
 }
 
 fn is_in_control(control: &StandbyControl) -> bool {

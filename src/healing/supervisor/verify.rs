@@ -60,8 +60,7 @@ impl Planner<'_> {
             return Standing::Wrong(format!("labels show {} better than {}", swap.from, swap.to));
         }
         let watch = &self.situation.watch;
-        let is_told =
-            watch.model.as_ref() == Some(&swap.to) && watch.is_conclusive && watch.votes >= verify.votes_min;
+        let is_told = watch.model.as_ref() == Some(&swap.to) && watch.is_conclusive && watch.votes >= verify.votes_min;
         if is_told && check.since.plus(verify.dwell) <= self.now { Standing::Good } else { Standing::Open }
     }
 
@@ -82,7 +81,10 @@ impl Planner<'_> {
                     return;
                 }
                 Some(Refusal::Budget) => {
-                    let reason = format!("the budget of changes of model is spent, and one was to be taken back: {}", because.reason);
+                    let reason = format!(
+                        "the budget of changes of model is spent, and one was to be taken back: {}",
+                        because.reason
+                    );
                     self.lock(&Because::new(OVER_BUDGET, reason));
                     return;
                 }

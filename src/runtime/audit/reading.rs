@@ -125,7 +125,8 @@ impl Report {
                 self.faults.push(format!("record {}: another chain goes on without having begun", line.seq));
             }
             Some(head) if line.seq != head.seq + 1 => {
-                self.faults.push(format!("record {}: follows record {}: lines are missing or moved", line.seq, head.seq));
+                self.faults
+                    .push(format!("record {}: follows record {}: lines are missing or moved", line.seq, head.seq));
             }
             Some(head) if line.previous != head.hash => {
                 self.faults.push(format!("record {}: does not follow the record before it", line.seq));

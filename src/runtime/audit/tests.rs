@@ -145,11 +145,8 @@ fn a_disk_that_refuses_is_said_and_what_found_no_room_is_told() {
     audit.close();
     let report = verify(&directory).expect("readable");
     assert!(report.faults.is_empty(), "{report:?}");
-    let all: String = files_of(&directory)
-        .expect("files")
-        .iter()
-        .map(|path| std::fs::read_to_string(path).expect("text"))
-        .collect();
+    let all: String =
+        files_of(&directory).expect("files").iter().map(|path| std::fs::read_to_string(path).expect("text")).collect();
     assert!(all.contains("\"kind\":\"lost\""), "{all}");
 }
 

@@ -161,7 +161,12 @@ struct Writer {
 
 impl Writer {
     /// Makes the lines of a group, without changing anything: after a failure they are made again.
-    fn lines(&self, head: &Head, notes: &[Note], (lost, config): (u64, Option<Arc<str>>)) -> (Vec<(u64, String)>, Head) {
+    fn lines(
+        &self,
+        head: &Head,
+        notes: &[Note],
+        (lost, config): (u64, Option<Arc<str>>),
+    ) -> (Vec<(u64, String)>, Head) {
         let mut head = head.clone();
         let mut lines = Vec::with_capacity(notes.len() + 2);
         let begins_file = self.file.as_ref().is_none_or(|place| place.len >= self.options.file_len_max);

@@ -157,7 +157,9 @@ fn an_incident_goes_from_finding_to_healthy_and_is_on_the_record_before_it_is_do
     assert_eq!(rig.view().state, Health::Healthy);
     rig.finds(Alarm::ModelFault);
     rig.until("swapped", |rig| rig.world.lock().performed.len() == 3);
-    rig.until("being checked", |rig| rig.view().state == Health::Recovering && rig.view().last_actions.iter().all(|action| action.ended_at.is_some()));
+    rig.until("being checked", |rig| {
+        rig.view().state == Health::Recovering && rig.view().last_actions.iter().all(|action| action.ended_at.is_some())
+    });
     rig.world.lock().votes = 1_000;
     rig.clock.advance(Span::from_seconds(40));
     rig.until("healthy", |rig| rig.view().state == Health::Healthy);
@@ -202,7 +204,11 @@ fn an_action_that_does_not_come_back_fails_at_its_deadline_and_later_ones_go_on(
     let mut rig = rig(Some(directory.path()), Duration::from_millis(20));
     let (release, held) = std::sync::mpsc::sync_channel::<()>(1);
     let wish = |what: &str| Wish { what: what.into(), about: "x".into(), by: "ops".into(), reason: "test".into() };
-    let stuck = rig.executor.wish(wish("stuck"), Box::new(move || held.recv().map_err(|e| e.to_string())), Duration::from_secs(30));
+    let stuck = rig.executor.wish(
+        wish("stuck"),
+        Box::new(move || held.recv().map_err(|e| e.to_string())),
+        Duration::from_secs(30),
+    );
     assert!(matches!(stuck, Err(Refused::Failed(_))), "{stuck:?}");
     let fine = rig.executor.wish(wish("fine"), Box::new(|| Ok(())), Duration::from_secs(30));
     assert_eq!(fine, Ok(()));

@@ -213,7 +213,9 @@ impl Loop {
             let now = self.parts.clock.now();
             let evidence = Evidence { text: "its detector no longer speaks of it".into(), ..Evidence::default() };
             let verdict = Verdict::Ended;
-            self.parts.audit.note(Kind::Alarm, &Finding { alarm, subject, model, verdict, since: now, at: now, evidence });
+            self.parts
+                .audit
+                .note(Kind::Alarm, &Finding { alarm, subject, model, verdict, since: now, at: now, evidence });
         }
         let count = |alarm: Alarm| {
             let meant = |finding: &&Finding| finding.alarm == alarm && finding.verdict == Verdict::Acting;

@@ -58,9 +58,8 @@ impl Scorer {
         let mut is_widened = false;
         if evaluation.stance.is_wide {
             let thresholds = policy.widened(inputs.thresholds);
-            let would = (decided.outcome == Outcome::Approve).then(|| {
-                decide::decide(&Inputs { thresholds: &thresholds, ..inputs })
-            });
+            let would = (decided.outcome == Outcome::Approve)
+                .then(|| decide::decide(&Inputs { thresholds: &thresholds, ..inputs }));
             let would = would.filter(|would| would.outcome == Outcome::Review);
             is_widened = self.inner.shield.may_widen(would.is_some(), policy.widen_share_max, request.received_at);
             if let (true, Some(would)) = (is_widened, would) {

@@ -144,7 +144,9 @@ fn heaviest_rule(inputs: &Inputs<'_>, outcome: Outcome) -> Decisive {
 /// Returns the risk points a rule adds with its verdict.
 fn points(inputs: &Inputs<'_>, rule: &Rule, verdict: RuleVerdict) -> i32 {
     match (verdict, &rule.effect) {
-        (RuleVerdict::Hit, Effect::Weight(weight)) if inputs.tighten_percent > 0 && *weight > 0 && is_velocity(rule) => {
+        (RuleVerdict::Hit, Effect::Weight(weight))
+            if inputs.tighten_percent > 0 && *weight > 0 && is_velocity(rule) =>
+        {
             (weight.saturating_mul(inputs.tighten_percent.saturating_add(100)) / 100).min(POINTS_MAX)
         }
         (RuleVerdict::Hit, Effect::Weight(weight)) => *weight,

@@ -66,6 +66,21 @@ pub(super) fn all() -> Value {
             },
         },
         "Health": health(),
+        "Stream": stream(),
+        "Problem": problem(),
+    });
+    for (name, schema) in super::inference::schemas() {
+        all[name] = schema;
+    }
+    if let (Value::Object(all), Value::Object(healing)) = (&mut all, healing()) {
+        all.extend(healing);
+    }
+    all
+}
+
+/// The words of healing's doors.
+fn healing() -> Value {
+    json!({
         "Because": {
             "type": "object",
             "additionalProperties": false,
@@ -77,12 +92,12 @@ pub(super) fn all() -> Value {
             "description": "The webhook of Alertmanager, version 4.",
             "required": ["version", "alerts"],
             "properties": {
-                "version": {"const": "4"},
+                "version": {"type": "string", "enum": ["4"]},
                 "alerts": {"type": "array", "maxItems": 1_000, "items": {
                     "type": "object",
                     "required": ["status", "fingerprint"],
                     "properties": {
-                        "status": {"enum": ["firing", "resolved"]},
+                        "status": {"type": "string", "enum": ["firing", "resolved"]},
                         "fingerprint": {"type": "string"},
                         "labels": {"type": "object"},
                         "annotations": {"type": "object"},
@@ -103,13 +118,7 @@ pub(super) fn all() -> Value {
                 "hash": {"type": "string", "description": "sha256 of the record's text before this key."},
             }}}},
         },
-        "Stream": stream(),
-        "Problem": problem(),
-    });
-    for (name, schema) in super::inference::schemas() {
-        all[name] = schema;
-    }
-    all
+    })
 }
 
 fn reference(name: &str) -> Value {

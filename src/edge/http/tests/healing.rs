@@ -11,7 +11,6 @@ use crate::domain::Span;
 use crate::edge::http::{Service, router};
 use crate::healing::finding::Alarm;
 use crate::runtime::audit::{Audit, Options};
-use crate::runtime::clock::Clock;
 use crate::runtime::executor::{self, Executor};
 use crate::runtime::healer::{self, ExternalOptions, Healer, Parts, Sources};
 use crate::tasks::Shutdown;
@@ -25,7 +24,7 @@ struct Rig {
 
 fn rig() -> Rig {
     let service = service(Setup::default());
-    let (clock, shutdown) = (Clock::system(), Shutdown::default());
+    let (clock, shutdown) = (service.clock.clone(), Shutdown::default());
     let audit = Audit::open(Options::default(), clock.clone()).expect("a record");
     let hand = Arc::new(|_: &crate::healing::situation::Planned| Ok(()));
     let times = (clock.clone(), executor::Options::default());

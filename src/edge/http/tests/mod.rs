@@ -3,5 +3,5 @@
 mod bad_input;
 mod connections;
 mod doors;
-pub(super) mod support;
 mod healing;
+pub(super) mod support;

@@ -44,7 +44,7 @@ fn apply(mut scene: Scene, change: Change, told: &mut Option<bool>) -> Scene {
         Change::Find(place, of, subject) => {
             let mut found = finding(alarm(place), [None, Some("new"), Some("old")][usize::from(of)]);
             found.subject = (subject > 0).then(|| format!("feature-{subject}"));
-            found.evidence.values.insert("top_entity_share".into(), f64::from(subject) / 4.0);
+            found.evidence.values.insert("top10_entity_share".into(), f64::from(subject) / 4.0);
             scene = scene.finds(found);
         }
         Change::End(place) => scene.situation.findings.retain(|finding| finding.alarm != alarm(place)),

@@ -197,7 +197,7 @@ fn a_feature_that_cannot_be_masked_is_told() {
 fn an_attack_tightens_and_a_sale_does_not() {
     let surge = |share: f64| {
         let mut surge = about_new(Alarm::AlertSurge);
-        surge.evidence.values.insert("top_entity_share".into(), share);
+        surge.evidence.values.insert("top10_entity_share".into(), share);
         surge
     };
     // Even for a new release, with a standby in control, and drift that comes along.
@@ -205,6 +205,15 @@ fn an_attack_tightens_and_a_sale_does_not() {
     let mut scene = check(scene, 600, &["tighten", "page"]);
     scene.situation.findings.clear();
     assert_eq!(run(&mut scene, 120), ["relax"]);
+    // One merchant under attack counts, too; a merchant that always has most of the traffic does not.
+    let merchant = |traffic: f64| {
+        let mut surge = surge(0.0);
+        surge.evidence.values.insert("top_merchant_share".into(), 0.7);
+        surge.evidence.values.insert("traffic_top_merchant_share".into(), traffic);
+        surge
+    };
+    check(Scene::proven().finds(merchant(0.05)), 300, &["tighten", "page"]);
+    check(Scene::proven().finds(merchant(0.6)), 300, &[]);
     // The twin: a sale comes from everybody.
     check(Scene::proven().standby_in_control().finds(surge(0.05)), 300, &[]);
     // And a surge from everybody since a new release is the release.

@@ -47,12 +47,8 @@ impl Scene {
     fn with(cause: Cause, age: Span) -> Self {
         let now = Timestamp::from_seconds(1_800_000_000);
         let active = ActiveFacts { model: model("new"), since: now.minus(age), cause, quality: Some(0.8) };
-        let standby = StandbyFacts {
-            model: model("old"),
-            golden_checked_at: Some(now),
-            is_warm: true,
-            quality: Some(0.8),
-        };
+        let standby =
+            StandbyFacts { model: model("old"), golden_checked_at: Some(now), is_warm: true, quality: Some(0.8) };
         let fleet = FleetFacts { active: Some(active), standby: Some(standby), ..FleetFacts::default() };
         let watch = WatchFacts { model: Some(model("new")), votes: 100_000, is_conclusive: true };
         let situation = Situation { now, fleet, watch, ..Situation::default() };

@@ -77,11 +77,8 @@ impl World {
         let standby =
             StandbyFacts { model: model("old"), golden_checked_at: Some(start), is_warm: true, quality: Some(0.8) };
         let has_standby = dice.roll(8) > 0;
-        let fleet = FleetFacts {
-            active: Some(active),
-            standby: has_standby.then_some(standby),
-            ..FleetFacts::default()
-        };
+        let fleet =
+            FleetFacts { active: Some(active), standby: has_standby.then_some(standby), ..FleetFacts::default() };
         let faults = (0..=dice.roll(4)).map(|_| fault(&mut dice)).collect();
         Self {
             seed,
@@ -117,15 +114,13 @@ impl World {
         let Some(active) = &self.fleet.active else { return Vec::new() };
         let is_unsure = self.second - self.watching_since < 45;
         let found = self.hits(&active.model).filter(|fault| fault.alarm != Alarm::AuditDown).map(|fault| {
-            let is_of_model = !matches!(
-                fault.alarm,
-                Alarm::HostSlow | Alarm::Overload | Alarm::Volume | Alarm::LabelFeed
-            );
+            let is_of_model =
+                !matches!(fault.alarm, Alarm::HostSlow | Alarm::Overload | Alarm::Volume | Alarm::LabelFeed);
             let mut found = finding(fault.alarm, None);
             found.model = is_of_model.then(|| active.model.clone());
             found.subject.clone_from(&fault.subject);
             found.at = self.now();
-            found.evidence.values.insert("top_entity_share".into(), 0.5);
+            found.evidence.values.insert("top10_entity_share".into(), 0.5);
             // Faults are seen at once, distributions take a while with a new model.
             let is_slow_to_see = !matches!(fault.alarm, Alarm::ModelFault | Alarm::SlowModel | Alarm::GoldenMismatch);
             if is_unsure && is_of_model && is_slow_to_see {
@@ -164,9 +159,10 @@ impl World {
             standby.golden_checked_at = Some(self.start.plus(Span::from_seconds(self.second)));
         }
         let now = self.now();
-        let is_down = self.faults.iter().any(|fault| {
-            fault.alarm == Alarm::AuditDown && fault.from <= self.second && self.second < fault.to
-        });
+        let is_down = self
+            .faults
+            .iter()
+            .any(|fault| fault.alarm == Alarm::AuditDown && fault.from <= self.second && self.second < fault.to);
         let mut findings = self.findings();
         if is_down {
             findings.push(finding(Alarm::AuditDown, None));
@@ -250,7 +246,10 @@ impl World {
                 let left = self.memory.swaps.iter().find(|swap| swap.from == *to);
                 let ordered = planned.memory.ordered.iter().find(|ordered| ordered.planned.order == action.order);
                 let takes_back = ordered.and_then(|ordered| ordered.takes_back);
-                assert!(left.is_none_or(|left| takes_back == Some(left.order)), "seed {seed}: back to {to}: {action:?}");
+                assert!(
+                    left.is_none_or(|left| takes_back == Some(left.order)),
+                    "seed {seed}: back to {to}: {action:?}"
+                );
             }
             if action.action == Action::Lock {
                 self.was_locked_by_plan = true;
