@@ -73,12 +73,11 @@ fn table(reader: &mut Reader) -> Table {
 fn alarms(reader: &mut Reader) -> BTreeMap<String, Alarm> {
     let mut alarms = BTreeMap::new();
     for (name, ours) in reader.table("healing.alertmanager") {
-        match Alarm::ALL.into_iter().find(|alarm| alarm.name() == ours) {
-            Some(alarm) => drop(alarms.insert(name, alarm)),
-            None => {
-                let known = Alarm::ALL.map(Alarm::name).join(", ");
-                reader.fault(&format!("healing.alertmanager.{name}"), format!("expected one of {known}"));
-            }
+        if let Some(alarm) = Alarm::ALL.into_iter().find(|alarm| alarm.name() == ours) {
+            alarms.insert(name, alarm);
+        } else {
+            let known = Alarm::ALL.map(Alarm::name).join(", ");
+            reader.fault(&format!("healing.alertmanager.{name}"), format!("expected one of {known}"));
         }
     }
     alarms

@@ -153,9 +153,10 @@ impl ActionEnded<'_> {
         let Self { order, action, failure } = self;
         let outcome = if failure.is_some() { "failed" } else { "done" };
         metrics().healing.actions.with_label_values(&[action, outcome]).inc();
-        match failure {
-            Some(failure) => warn!(order, action, failure, "action failed"),
-            None => info!(order, action, "action done"),
+        if let Some(failure) = failure {
+            warn!(order, action, failure, "action failed");
+        } else {
+            info!(order, action, "action done");
         }
     }
 }

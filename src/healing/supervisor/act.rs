@@ -309,13 +309,12 @@ impl Planner<'_> {
             if is_under_way || self.is_resting(RELIEF, &key) {
                 continue;
             }
-            match self.refusal(&action, RELIEF, false) {
-                Some(refusal) => self.hold(RELIEF, None, (action.name(), refusal)),
-                None => {
-                    let reason = "what it protected from is over".to_owned();
-                    self.order(action, Because::new(RELIEF, reason));
-                }
+            if let Some(refusal) = self.refusal(&action, RELIEF, false) {
+                self.hold(RELIEF, None, (action.name(), refusal));
+                continue;
             }
+            let reason = "what it protected from is over".to_owned();
+            self.order(action, Because::new(RELIEF, reason));
         }
     }
 }

@@ -48,22 +48,18 @@ pub(super) fn open(options: &Options, now: Timestamp) -> Result<Opened, Error> {
     std::fs::create_dir_all(directory).map_err(failed)?;
     let files = files_of(directory).map_err(failed)?;
     let Some(newest) = files.last() else { return Ok(new("the first one")) };
-    match last_line(newest).map_err(failed)? {
-        Some((head, len)) => {
-            let file = OpenOptions::new().append(true).open(newest).map_err(failed)?;
-            file.set_len(len).map_err(failed)?;
-            Ok(Opened { head, begun: None, file: Some(Place { file, len }) })
-        }
-        // Kept for whoever looks into it: the new chain's first file must not have its name.
-        None => {
-            let aside = newest.with_extension("jsonl.unreadable");
-            std::fs::rename(newest, &aside).map_err(failed)?;
-            let opened = open(options, now)?;
-            let told = format!("{} ended without a readable line and was set aside", newest.display());
-            let begun = opened.begun.or_else(|| Some(json!({"reason": told})));
-            Ok(Opened { begun, ..opened })
-        }
+    if let Some((head, len)) = last_line(newest).map_err(failed)? {
+        let file = OpenOptions::new().append(true).open(newest).map_err(failed)?;
+        file.set_len(len).map_err(failed)?;
+        return Ok(Opened { head, begun: None, file: Some(Place { file, len }) });
     }
+    // Kept for whoever looks into it: the new chain's first file must not have its name.
+    let aside = newest.with_extension("jsonl.unreadable");
+    std::fs::rename(newest, &aside).map_err(failed)?;
+    let opened = open(options, now)?;
+    let told = format!("{} ended without a readable line and was set aside", newest.display());
+    let begun = Some(json!({"version": env!("CARGO_PKG_VERSION"), "reason": told}));
+    Ok(Opened { begun, ..opened })
 }
 
 /// Returns the head after a file's last whole line and the length up to it; `None` without such a line.

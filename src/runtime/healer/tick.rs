@@ -30,6 +30,9 @@ pub struct Found {
     pub watch: WatchFacts,
 }
 
+/// Judges the standby on the traffic of now, given the findings that are open.
+pub type JudgeOf = Box<dyn FnMut(Timestamp, &[Finding]) -> Option<StandbyControl> + Send>;
+
 /// What the loop asks. Every closure must come back at once.
 pub struct Sources {
     /// The models.
@@ -45,7 +48,7 @@ pub struct Sources {
     /// What was found.
     pub found: Box<dyn FnMut(Timestamp) -> Found + Send>,
     /// The standby on the traffic of now; asked with the findings that are open, so that it is judged when needed.
-    pub standby: Box<dyn FnMut(Timestamp, &[Finding]) -> Option<StandbyControl> + Send>,
+    pub standby: JudgeOf,
     /// Active and standby on labels.
     pub paired: Box<dyn FnMut() -> Option<PairedEvidence> + Send>,
 }

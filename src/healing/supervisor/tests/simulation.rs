@@ -22,7 +22,7 @@ const STEP: i64 = 15;
 const FAULTS_END: i64 = 2 * 3_600;
 const END: i64 = FAULTS_END + 2 * 3_600;
 
-/// SplitMix64: small, seeded, the same everywhere.
+/// `SplitMix64`: small, seeded, the same everywhere.
 struct Dice(u64);
 
 impl Dice {
