@@ -10,6 +10,7 @@
 mod calibrate;
 mod guards;
 mod models;
+mod healing;
 mod replay;
 mod retraining;
 mod schemas;
@@ -180,6 +181,7 @@ impl App {
             lists_file,
             outbox,
             stream: OnceLock::new(),
+            healing: OnceLock::new(),
         });
         let reloader = Reloader::new(settings.files.clone(), texts);
         Ok(Self { settings, service, schemas, reloader, entities, store, stream, boot })
@@ -218,6 +220,7 @@ impl App {
             }
         });
         let _guards = guards::watch(&service.fleet, boot, &settings, &shutdown);
+        let healing = healing(&settings, &service, &shutdown)?;
         let _reload = watch_files(reloader, &service, settings.reload_every.to_std(), &shutdown);
         // History first: it is older than what the store knows.
         let mut filled = fill(&service, schemas.clone(), (settings.rates.clone(), history), terminal.progress).await;
@@ -246,6 +249,9 @@ impl App {
         server.await?;
         if let Some(reading) = reading {
             reading.drain().await;
+        }
+        if let Some(healing) = healing {
+            tokio::task::spawn_blocking(|| healing.close()).await?;
         }
         // A run that learns from the store ends before the store does.
         tokio::task::spawn_blocking(move || outbound.close()).await?;
@@ -329,6 +335,19 @@ fn mappings(settings: &Settings) -> anyhow::Result<Mappings> {
         let lines: Vec<String> = faults.iter().map(|fault| format!("{}: {fault}", path.display())).collect();
         anyhow::anyhow!(lines.join("\n"))
     })
+}
+
+/// Starts healing where the settings want it.
+fn healing(
+    settings: &Settings,
+    service: &Arc<Service>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Option<healing::Running>> {
+    let Some(options) = &settings.healing else { return Ok(None) };
+    let running = healing::Running::start(options, &service.scorer, (&service.clock, shutdown))?;
+    // The service is built anew for each run: nobody else has set it.
+    let _ = service.healing.set(running.healer.clone());
+    Ok(Some(running))
 }
 
 fn watch_files(

@@ -1,4 +1,6 @@
-//! `fraudd audit`: make a recorded decision again.
+//! `fraudd audit`: make a recorded decision again; check, replay and tell the record of healing.
+
+mod record;
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -10,7 +12,7 @@ use anyhow::{Context, bail};
 use super::config::LayerArgs;
 use crate::app;
 use crate::config::Settings;
-use crate::edge::wire::{Contract, record};
+use crate::edge::wire::{Contract, record as wire};
 use crate::runtime::decisions::Record;
 use crate::runtime::reproduce::{self, Reproduction};
 
@@ -28,6 +30,39 @@ pub struct Args {
 enum Command {
     /// Make a recorded decision again and tell every difference; exit code 1 when there is one
     Reproduce(ReproduceArgs),
+    /// Check that nothing of a record was changed, moved or taken out; exit code 1 when something was
+    Verify(VerifyArgs),
+    /// Plan everything of a record again from its evidence; exit code 1 when anything comes out otherwise
+    Replay(PathArgs),
+    /// Tell the incidents of a record as stories with times
+    Explain(ExplainArgs),
+}
+
+/// Where a record lies.
+#[derive(Clone, Debug, clap::Args)]
+struct PathArgs {
+    /// The directory of the record (state.directory/audit), or one of its files
+    path: PathBuf,
+}
+
+/// What to check a record against.
+#[derive(Clone, Debug, clap::Args)]
+struct VerifyArgs {
+    #[command(flatten)]
+    record: PathArgs,
+    /// The hash of the last record as it was kept elsewhere (healing.audit.head of GET /v1/health)
+    #[arg(long, value_name = "HASH")]
+    head: Option<String>,
+}
+
+/// Which incidents to tell.
+#[derive(Clone, Debug, clap::Args)]
+struct ExplainArgs {
+    #[command(flatten)]
+    record: PathArgs,
+    /// Only this incident
+    #[arg(long, value_name = "NUMBER")]
+    incident: Option<u64>,
 }
 
 /// Which decision, and with which release.
@@ -63,7 +98,15 @@ Examples:
 /// # Errors
 /// A record that cannot be had or read, settings with faults, a model that does not load.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let Command::Reproduce(args) = &args.command;
+    match &args.command {
+        Command::Reproduce(args) => reproduce(args),
+        Command::Verify(args) => record::verify(&args.record.path, args.head.as_deref()),
+        Command::Replay(args) => record::replay(&args.path),
+        Command::Explain(args) => record::explain(&args.record.path, args.incident),
+    }
+}
+
+fn reproduce(args: &ReproduceArgs) -> anyhow::Result<ExitCode> {
     let (settings, _) = args.layers.load()?;
     let body = match (&args.record, &args.transaction_id) {
         (Some(path), _) => saved(path)?,
@@ -80,7 +123,7 @@ fn reproduced(settings: Settings, body: &[u8]) -> anyhow::Result<(Record, Reprod
     contract.partition_key.clear();
     let release = app::release_of(settings)?;
     let names: Vec<&str> = release.schema.features().iter().map(|feature| feature.name.as_str()).collect();
-    let record = record::read(body, &contract, &names).map_err(anyhow::Error::msg)?;
+    let record = wire::read(body, &contract, &names).map_err(anyhow::Error::msg)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let reproduction = runtime.block_on(reproduce::reproduce(&record, &release));
     Ok((record, reproduction))

@@ -38,6 +38,7 @@ Examples:
   fraudd model validate models/card-fraud/1.0.0
   fraudd config check --config config/run.toml
   fraudd audit reproduce tx-1001
+  fraudd audit explain state/audit
   fraudd replay tx.jsonl --store replayed --labels labels.jsonl
   fraudd calibrate tx.jsonl --labels labels.jsonl > tolerances.toml
   fraudd store check state
@@ -59,7 +60,7 @@ enum Command {
     Model(model::Args),
     /// Check and show the configuration
     Config(config::Args),
-    /// Make a recorded decision again
+    /// Make a recorded decision again; check, replay and tell the record of healing
     Audit(audit::Args),
     /// Ask a running service whether it is ready; the health check of the container
     Probe(probe::Args),

@@ -6,6 +6,7 @@
 mod breaker;
 mod detectors;
 mod fleet;
+mod healing;
 mod kafka;
 mod reader;
 mod retraining;
@@ -29,6 +30,7 @@ use crate::runtime::inference::InferenceOptions;
 use crate::runtime::{decisions, entities, explainer, reload, resident, store};
 use crate::telemetry::{logs, otlp};
 
+pub use healing::Healing;
 use reader::Reader;
 pub use reader::{Effective, Fault};
 use size::Size;
@@ -80,6 +82,8 @@ pub struct Settings {
     pub webhook: Option<webhook::Options>,
     /// How the stream is taken part in, when at all.
     pub kafka: Option<stream::Options>,
+    /// How the service heals itself, when it does.
+    pub healing: Option<healing::Healing>,
     /// How contributions are paid for.
     pub explain: explainer::Options,
     /// Rules, lists and policy files.
@@ -141,6 +145,7 @@ impl Settings {
             retraining,
             webhook: retraining::webhook(reader),
             kafka: kafka::read(reader),
+            healing: healing::read(reader),
             explain: explainer::Options { cpu_ms_per_second: bounded(reader, "explain.cpu_ms_per_second", 0, 1_000) },
             files: reload::Paths {
                 rules: reader.path("files.rules"),

@@ -17,7 +17,7 @@ use crate::scoring::suggest;
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// Tables whose keys are the user's own.
-const OPEN_TABLES: &[&str] = &["healing.drift.tolerances", "kafka.client", "rates.rates"];
+const OPEN_TABLES: &[&str] = &["healing.alertmanager", "healing.drift.tolerances", "kafka.client", "rates.rates"];
 /// Keys whose values are secrets.
 const SECRETS: &[&str] =
     &["auth.keys", "kafka.hmac_key", "kafka.security.password", "retraining.webhook_secret", "retraining.webhook_url"];

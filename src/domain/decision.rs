@@ -116,11 +116,15 @@ pub enum DegradedReason {
     SafeMode,
     /// A feature whose source is broken took its declared default.
     FeatureMasked,
+    /// It went to review although its risk is below the limit, because the model is in doubt.
+    ReviewWidened,
+    /// Rules on velocity weighed more, because of an attack.
+    Tightened,
 }
 
 impl DegradedReason {
     /// Every reason, for metrics.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::ModelUnavailable,
         Self::ModelError,
         Self::ModelTimeout,
@@ -139,6 +143,8 @@ impl DegradedReason {
         Self::BreakerOpen,
         Self::SafeMode,
         Self::FeatureMasked,
+        Self::ReviewWidened,
+        Self::Tightened,
     ];
 
     /// Returns the name used in JSON and metrics.
@@ -163,6 +169,8 @@ impl DegradedReason {
             Self::BreakerOpen => "breaker_open",
             Self::SafeMode => "safe_mode",
             Self::FeatureMasked => "feature_masked",
+            Self::ReviewWidened => "review_widened",
+            Self::Tightened => "tightened",
         }
     }
 }

@@ -10,6 +10,8 @@ use smallvec::SmallVec;
 pub struct FeatureVector {
     values: Vec<f64>,
     missing: SmallVec<[u64; 2]>,
+    /// What masked features were, by their index; kept in memory only.
+    masked: Vec<(usize, Option<f64>)>,
     /// An entity's log had dropped events that a window of this vector would have covered.
     pub capped: bool,
 }
@@ -20,7 +22,7 @@ impl FeatureVector {
     pub fn with_capacity(len: usize) -> Self {
         let mut missing = SmallVec::new();
         missing.resize(len.div_ceil(64), 0);
-        Self { values: Vec::with_capacity(len), missing, capped: false }
+        Self { values: Vec::with_capacity(len), missing, masked: Vec::new(), capped: false }
     }
 
     /// Appends the next feature: `Some` computed value, or `None` and what stands for it.
@@ -33,6 +35,28 @@ impl FeatureVector {
             self.missing[index / 64] |= 1 << (index % 64);
         }
         self.values.push(computed.unwrap_or(when_missing));
+    }
+
+    /// Puts what stands for a missing value in the place of a feature whose source is broken.
+    pub fn mask(&mut self, index: usize, when_missing: f64) {
+        if index >= self.values.len() || self.masked.iter().any(|(masked, _)| *masked == index) {
+            return;
+        }
+        self.masked.push((index, self.get(index)));
+        self.values[index] = when_missing;
+        self.missing[index / 64] |= 1 << (index % 64);
+    }
+
+    /// Tells whether a feature was masked.
+    #[must_use]
+    pub fn is_masked(&self) -> bool {
+        !self.masked.is_empty()
+    }
+
+    /// Returns what masked features were computed as, by index: whoever watches a broken source must see it.
+    #[must_use]
+    pub fn unmasked(&self) -> &[(usize, Option<f64>)] {
+        &self.masked
     }
 
     /// Returns all values, missing ones replaced by their policy.
@@ -69,6 +93,18 @@ impl FeatureVector {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_masked_feature_is_missing_and_remembers_what_it_was() {
+        let mut vector = FeatureVector::with_capacity(2);
+        vector.push(Some(7.0), 0.0);
+        vector.push(None, -1.0);
+        for index in [0, 0, 1, 9] {
+            vector.mask(index, 3.0);
+        }
+        assert_eq!((vector.values(), vector.get(0)), (&[3.0, 3.0][..], None));
+        assert_eq!(vector.unmasked(), [(0, Some(7.0)), (1, None)]);
+    }
 
     #[test]
     fn missing_features_are_remembered_across_words() {

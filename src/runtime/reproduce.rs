@@ -7,7 +7,7 @@
 use super::clock::Moment;
 use super::decisions::{ListHit, Record};
 use super::slot::Release;
-use crate::domain::{Decision, Score};
+use crate::domain::{Decision, DegradedReason, Score};
 use crate::scoring::decide::{self, Decided, Inputs};
 use crate::scoring::expression::Scope;
 use crate::scoring::list::ListEntry;
@@ -53,14 +53,17 @@ pub async fn reproduce(record: &Record, release: &Release) -> Reproduction {
     let evaluated = release.rules.evaluated().zip(verdicts);
     let rules: Vec<_> = evaluated.filter(|(rule, _)| rule.mode == Mode::Active).collect();
     let entries: Vec<ListEntry> = record.list_hits.iter().map(ListHit::to_entry).collect();
+    let (policy, was) = (&release.policy.protection, |reason| record.decision.degraded.contains(&reason));
+    let thresholds = release.facts.thresholds;
     let decided = decide::decide(&Inputs {
         transaction: &record.transaction,
         score,
         rules: &rules,
         lists: &entries.iter().collect::<Vec<_>>(),
-        thresholds: &release.facts.thresholds,
+        thresholds: &if was(DegradedReason::ReviewWidened) { policy.widened(&thresholds) } else { thresholds },
         policy: &release.policy,
         standin: record.standin,
+        tighten_percent: if was(DegradedReason::Tightened) { policy.tighten_percent } else { 0 },
     });
     let again: Vec<_> = rules.iter().map(|(_, verdict)| *verdict).collect();
     if again[..] != record.decision.rules[..] {

@@ -14,7 +14,7 @@ mod explained;
 mod group;
 mod weigh;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -26,6 +26,8 @@ use super::explainer::Budget;
 use super::guard::Admitted;
 use super::inference::{ModelFailure, Scored};
 use super::fleet::Tap;
+use super::healer::Feed;
+use super::protection::{Shield, Stance};
 use super::slot::{Model, Release, Slot};
 use super::standin::StandinUse;
 use super::store::{Gate, Message, id_key, put_label};
@@ -128,6 +130,9 @@ struct Inner {
     parts: Parts,
     options: Options,
     standin: StandinUse,
+    shield: Arc<Shield>,
+    /// Where decisions go for healing to look at, once it does.
+    feed: OnceLock<Feed>,
 }
 
 /// What one evaluation found, before it is recorded.
@@ -137,6 +142,8 @@ struct Evaluation {
     /// The model's inputs out of the features.
     row: SmallVec<[f64; 64]>,
     score: Result<Score, DegradedReason>,
+    /// What protects answers now.
+    stance: Stance,
     latency: Latency,
 }
 
@@ -144,7 +151,15 @@ impl Scorer {
     /// Builds a scorer over its parts.
     #[must_use]
     pub fn new(parts: Parts, options: Options) -> Self {
-        Self { inner: Arc::new(Inner { parts, options, standin: StandinUse::default() }) }
+        Self {
+            inner: Arc::new(Inner {
+                parts,
+                options,
+                standin: StandinUse::default(),
+                shield: Arc::default(),
+                feed: OnceLock::new(),
+            }),
+        }
     }
 
     /// Decides one transaction, records it and changes entity state; the same id again changes nothing.
@@ -249,6 +264,18 @@ impl Scorer {
         self.inner.parts.gate.is_restoring()
     }
 
+    /// Returns what protects answers, for those who change it.
+    #[must_use]
+    pub fn shield(&self) -> &Arc<Shield> {
+        &self.inner.shield
+    }
+
+    /// Lets healing look at decisions from now on; once.
+    pub fn feed_to(&self, feed: Feed) {
+        // A second healer would see half of the decisions: the first one stays.
+        let _ = self.inner.feed.set(feed);
+    }
+
     /// Returns the decision ledger.
     #[must_use]
     pub fn ledger(&self) -> &Arc<Ledger> {
@@ -278,6 +305,9 @@ impl Scorer {
         if let Settled::Kept(record) = &settled {
             events::DecisionMade { decision: &record.decision }.emit();
             self.inner.parts.tap.offer(record);
+            if let Some(feed) = self.inner.feed.get() {
+                feed.offer(record);
+            }
         }
         settled
     }
@@ -313,14 +343,17 @@ impl Scorer {
         request: Request,
         (payload_hash, bar): (u128, Option<DegradedReason>),
         release: &Release,
-        features: FeatureVector,
+        mut features: FeatureVector,
     ) -> Record {
+        let stance = self.inner.shield.protect(&mut features, &release.schema);
+        let bar = bar.or(stance.bar());
         let features_done = Moment::now();
         let mut evaluation = Evaluation {
             payload_hash,
             row: model_row(release, &features),
             features,
             score: Err(bar.unwrap_or(DegradedReason::ModelUnavailable)),
+            stance,
             latency: Latency { features: features_done.micros_since(request.started), ..Latency::default() },
         };
         if let Some(model) = release.model.as_ref().filter(|_| bar.is_none()) {

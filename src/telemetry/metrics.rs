@@ -15,6 +15,7 @@ use prometheus::{
 use super::desk::Desk;
 use super::guard::Guards;
 use super::fleet::Fleet;
+use super::healing::Healing;
 use super::histogram::Latencies;
 use super::inference::Inference;
 use super::process::Process;
@@ -85,6 +86,8 @@ pub struct Metrics {
     pub lanes: Lanes,
     /// What goes on in retraining.
     pub retraining: Retraining,
+    /// What healing finds and does.
+    pub healing: Healing,
     /// Labels by kind.
     pub labels: Vec<IntCounter>,
     /// Labels by what became of them.
@@ -227,6 +230,7 @@ impl Metrics {
             desk: Desk::new(&build),
             lanes: Lanes::new(&build),
             retraining: Retraining::new(&build),
+            healing: Healing::new(&build),
             labels: build.by_label(
                 "fraudd_labels_total",
                 "Labels received, by kind.",
@@ -307,6 +311,7 @@ impl Metrics {
         self.store.gone.with_label_values(&["ledger"]);
         self.lanes.show_all();
         self.guards.show_all();
+        self.healing.show_all();
         let families = self.registry.gather();
         families.iter().map(|family| (family.name().to_owned(), family.help().to_owned())).collect()
     }
@@ -391,7 +396,7 @@ impl Builder {
         counter
     }
 
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
         let counters = IntCounterVec::new(Opts::new(name, help), labels).expect(CONSTANT);
         self.register(counters.clone());
         counters

@@ -12,6 +12,7 @@ pub mod desk;
 pub mod events;
 pub mod guard;
 pub mod fleet;
+pub mod healing;
 pub mod histogram;
 pub mod inference;
 pub mod logs;

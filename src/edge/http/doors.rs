@@ -30,7 +30,7 @@ pub const DECIDE: Door =
     door("POST", "/v1/decisions", Some(Scope::Score), "Score one transaction and record the decision");
 
 /// Every door; the busiest first.
-pub const DOORS: [Door; 33] = [
+pub const DOORS: [Door; 36] = [
     DECIDE,
     door("POST", "/v1/decisions:batch", Some(Scope::Score), "Score up to 1,000 transactions, answered in order"),
     door("POST", "/v1/decisions:dry-run", Some(Scope::Score), "Score without recording or changing anything"),
@@ -98,6 +98,9 @@ pub const DOORS: [Door; 33] = [
         "Accept the last rollback: decisions no longer tell it",
     ),
     door("GET", "/v1/health", Some(Scope::Read), "Show the state, the release and the numbers an operator asks first"),
+    door("GET", "/v1/audit", Some(Scope::Read), "List what was found, planned, done and ordered, after a number"),
+    door("POST", "/v1/healing/{order}", Some(Scope::Operate), "Lock, unlock, enter safe mode or resume, with a reason"),
+    door("POST", "/v1/hooks/alertmanager", Some(Scope::Operate), "Take alarms from Alertmanager (webhook version 4)"),
     door("GET", "/livez", None, "Tell whether the process turns"),
     door("GET", "/startupz", None, "Tell whether loading was attempted"),
     door("GET", "/readyz", None, "Tell whether the service can answer"),

@@ -15,6 +15,7 @@ mod decisions;
 pub mod doors;
 mod entities;
 mod frame;
+mod healing;
 pub mod inference;
 mod labels;
 mod lists;
@@ -60,6 +61,9 @@ pub fn router(service: Arc<Service>) -> Router {
         .route("/v1/breaker/clear", post(breaker::clear))
         .merge(models::routes())
         .route("/v1/health", get(operations::health))
+        .route("/v1/audit", get(healing::audit))
+        .route("/v1/healing/{order}", post(healing::order))
+        .route("/v1/hooks/alertmanager", post(healing::alertmanager))
         .route("/livez", get(operations::livez))
         .route("/startupz", get(operations::startupz))
         .route("/readyz", get(operations::readyz))

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::service::{Phase, Service};
+use crate::healing::Health;
 use crate::telemetry::metrics;
 
 /// The process turns: that this is answered is the answer.
@@ -64,7 +65,12 @@ pub(super) async fn health(State(service): State<Arc<Service>>) -> Response {
         ("stream_not_read", stream.as_ref().is_some_and(|stream| stream.lanes.iter().any(|lane| !lane.is_ready))),
     ];
     let reasons: Vec<&str> = causes.into_iter().filter(|(_, holds)| *holds).map(|(name, _)| name).collect();
-    let state = if reasons.is_empty() { "healthy" } else { "degraded" };
+    let healing = service.healing.get().map(crate::runtime::healer::Healer::view);
+    let state = match &healing {
+        Some(healing) if healing.state != Health::Healthy => healing.state.name(),
+        Some(_) | None if reasons.is_empty() => "healthy",
+        Some(_) | None => "degraded",
+    };
     let mut body = json!({
         "state": state,
         "degraded_reasons": reasons,
@@ -90,6 +96,9 @@ pub(super) async fn health(State(service): State<Arc<Service>>) -> Response {
     });
     if let Some(stream) = stream {
         body["stream"] = json!(stream);
+    }
+    if let Some(healing) = healing {
+        body["healing"] = json!(*healing);
     }
     Json(body).into_response()
 }

@@ -16,6 +16,7 @@ use crate::edge::wire::{Contract, DecisionWriter, Mappings};
 use crate::healing::lifecycle::{Mandate, Order};
 use crate::runtime::clock::Clock;
 use crate::runtime::fleet::{self, Fleet};
+use crate::runtime::healer::Healer;
 use crate::runtime::scorer::{Effort, Scorer};
 use crate::runtime::store::ListsFile;
 use crate::telemetry::events::ReadinessChanged;
@@ -170,6 +171,8 @@ pub struct Service {
     pub outbox: Option<Arc<Outbox>>,
     /// Shows the stream, once it is read.
     pub stream: OnceLock<StreamOf>,
+    /// Healing, once it runs; never where it is off.
+    pub healing: OnceLock<Healer>,
 }
 
 /// The phase and its reason, changed by the roof and the server.

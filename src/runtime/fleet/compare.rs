@@ -229,6 +229,7 @@ impl Fleet {
             thresholds: &release.model.as_ref().map_or(release.facts.thresholds, |model| model.thresholds),
             policy: &release.policy,
             standin: StandinLoad::default(),
+            tighten_percent: 0,
         });
         let outcome: Outcome = decided.outcome;
         Side { score: score.get(), outcome }

@@ -85,6 +85,9 @@ impl Scorer {
         for held in group.held.iter().filter(|held| held.is_new()) {
             events::DecisionMade { decision: &held.record().decision }.emit();
             self.inner.parts.tap.offer(held.record());
+            if let Some(feed) = self.inner.feed.get() {
+                feed.offer(held.record());
+            }
         }
         self.inner.parts.ledger.keep_group(group);
     }
@@ -120,7 +123,7 @@ impl Scorer {
         }
         let release = Arc::clone(in_force.release_for(|| self.entity_hash(&request.transaction)));
         let started = Moment::now();
-        let (features, event, deferred) = if late {
+        let (mut features, event, deferred) = if late {
             (self.inner.parts.entities.peek(&request.transaction, &release.plan), Vec::new(), false)
         } else {
             let deferred = self.inner.parts.gate.is_replaying();
@@ -132,12 +135,14 @@ impl Scorer {
             };
             (features, encoded(&request.transaction), deferred)
         };
-        let bar = self.bar(Standing::Live);
+        let stance = self.inner.shield.protect(&mut features, &release.schema);
+        let bar = self.bar(Standing::Live).or(stance.bar());
         let evaluation = Evaluation {
             payload_hash,
             row: model_row(&release, &features),
             features,
             score: Err(bar.unwrap_or(DegradedReason::ModelUnavailable)),
+            stance,
             latency: Latency { features: Moment::now().micros_since(started), ..Latency::default() },
         };
         pending.push(Pending { place, claimed, request, origin, evaluation, bar, event, deferred, release });

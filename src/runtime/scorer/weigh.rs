@@ -24,6 +24,7 @@ pub(super) struct Weighed {
     rules: SmallVec<[RuleVerdict; 24]>,
     list_hits: Vec<ListHit>,
     standin: StandinLoad,
+    is_widened: bool,
 }
 
 /// What was decided and how it is explained.
@@ -42,7 +43,8 @@ impl Scorer {
         let rules = active_rules(release, &verdicts);
         let list_entries = release.lists.matches(&request.transaction, request.received_at);
         let standin = self.standin_load(score, release, request);
-        let decided = decide::decide(&Inputs {
+        let policy = &release.policy.protection;
+        let inputs = Inputs {
             transaction: &request.transaction,
             score,
             rules: &rules,
@@ -50,10 +52,23 @@ impl Scorer {
             thresholds: &release.facts.thresholds,
             policy: &release.policy,
             standin,
-        });
+            tighten_percent: if evaluation.stance.is_tight { policy.tighten_percent } else { 0 },
+        };
+        let mut decided = decide::decide(&inputs);
+        let mut is_widened = false;
+        if evaluation.stance.is_wide {
+            let thresholds = policy.widened(inputs.thresholds);
+            let would = (decided.outcome == Outcome::Approve)
+                .then(|| decide::decide(&Inputs { thresholds: &thresholds, ..inputs }));
+            let would = would.filter(|would| would.outcome == Outcome::Review);
+            is_widened = self.inner.shield.may_widen(would.is_some(), policy.widen_share_max, request.received_at);
+            if let (true, Some(would)) = (is_widened, would) {
+                decided = would;
+            }
+        }
         let list_hits = list_entries.iter().map(|entry| ListHit::of(entry)).collect();
         let rules = rules.iter().map(|(_, verdict)| *verdict).collect();
-        Weighed { decided, rules, list_hits, standin }
+        Weighed { decided, rules, list_hits, standin, is_widened }
     }
 
     pub(super) fn record(
@@ -63,8 +78,11 @@ impl Scorer {
         (weighed, explained): (Weighed, Explained),
         evaluation: Evaluation,
     ) -> Record {
-        let Weighed { decided, rules, list_hits, standin } = weighed;
-        let decision = self.assemble(&request, release, Verdict { decided, rules, explained }, &evaluation);
+        let Weighed { decided, rules, list_hits, standin, is_widened } = weighed;
+        let mut decision = self.assemble(&request, release, Verdict { decided, rules, explained }, &evaluation);
+        if is_widened {
+            decision.degraded.push(DegradedReason::ReviewWidened);
+        }
         Record {
             decision,
             transaction: request.transaction,
@@ -159,6 +177,12 @@ fn degraded(request: &Request, release: &Release, evaluation: &Evaluation) -> Sm
     }
     if evaluation.features.capped {
         reasons.push(DegradedReason::FeaturesCapped);
+    }
+    if evaluation.features.is_masked() {
+        reasons.push(DegradedReason::FeatureMasked);
+    }
+    if evaluation.stance.is_tight {
+        reasons.push(DegradedReason::Tightened);
     }
     if request.transaction.base_amount().is_none() {
         reasons.push(DegradedReason::RateMissing);

@@ -22,6 +22,8 @@ use policy::{Policy, StandinLoad};
 
 pub use reasons::{REASONS_MAX, append_contributions};
 
+/// The tag of rules that weigh more under an attack.
+pub const VELOCITY: &str = "velocity";
 /// Risk points of a certain fraud.
 const POINTS_MAX: i32 = 1_000;
 
@@ -42,6 +44,8 @@ pub struct Inputs<'a> {
     pub policy: &'a Policy,
     /// How much the stand-in has been used.
     pub standin: StandinLoad,
+    /// How much more the weights of rules with the tag [`VELOCITY`] raise the risk, in percent.
+    pub tighten_percent: i32,
 }
 
 /// The outcome and its explanation.
@@ -112,8 +116,8 @@ fn first_to_speak(inputs: &Inputs<'_>, risk: &Risk) -> (Outcome, DecisionSource,
             (by_risk, DecisionSource::Model, Decisive::Score(by_risk))
         }
         // Rule weights moved the outcome away from what the score alone says.
-        Some(_) => (by_risk, DecisionSource::Rules, heaviest_rule(inputs.rules, by_risk)),
-        None if by_risk != Outcome::Approve => (by_risk, DecisionSource::Rules, heaviest_rule(inputs.rules, by_risk)),
+        Some(_) => (by_risk, DecisionSource::Rules, heaviest_rule(inputs, by_risk)),
+        None if by_risk != Outcome::Approve => (by_risk, DecisionSource::Rules, heaviest_rule(inputs, by_risk)),
         None => {
             let channel = inputs.transaction.text(crate::domain::TextField::Channel);
             let answer = inputs.policy.standin.answer(channel, inputs.transaction.base_amount(), inputs.standin);
@@ -145,9 +149,10 @@ fn strongest_outcome_rule(rules: &[(&Rule, RuleVerdict)]) -> Option<(usize, Outc
 }
 
 /// Finds the rule that moved the risk most in the direction of the outcome.
-fn heaviest_rule(rules: &[(&Rule, RuleVerdict)], outcome: Outcome) -> Decisive {
+fn heaviest_rule(inputs: &Inputs<'_>, outcome: Outcome) -> Decisive {
     let sign = if outcome == Outcome::Approve { -1 } else { 1 };
-    let weights = rules.iter().enumerate().map(|(place, (rule, verdict))| (place, sign * points(rule, *verdict)));
+    let rules = inputs.rules.iter().enumerate();
+    let weights = rules.map(|(place, (rule, verdict))| (place, sign * points(inputs, rule, *verdict)));
     // The outcome moved, so some rule has a weight: the fallback is never taken.
     weights
         .max_by_key(|&(place, weight)| (weight, std::cmp::Reverse(place)))
@@ -155,12 +160,21 @@ fn heaviest_rule(rules: &[(&Rule, RuleVerdict)], outcome: Outcome) -> Decisive {
 }
 
 /// Returns the risk points a rule adds with its verdict.
-fn points(rule: &Rule, verdict: RuleVerdict) -> i32 {
+fn points(inputs: &Inputs<'_>, rule: &Rule, verdict: RuleVerdict) -> i32 {
     match (verdict, &rule.effect) {
+        (RuleVerdict::Hit, Effect::Weight(weight))
+            if inputs.tighten_percent > 0 && *weight > 0 && is_velocity(rule) =>
+        {
+            (weight.saturating_mul(inputs.tighten_percent.saturating_add(100)) / 100).min(POINTS_MAX)
+        }
         (RuleVerdict::Hit, Effect::Weight(weight)) => *weight,
         (RuleVerdict::Error, _) => rule.on_error_weight,
         (RuleVerdict::Hit, Effect::Outcome(_)) | (RuleVerdict::NoHit | RuleVerdict::Absent, _) => 0,
     }
+}
+
+fn is_velocity(rule: &Rule) -> bool {
+    rule.tags.iter().any(|tag| tag == VELOCITY)
 }
 
 /// Score and rule weights on one scale.
@@ -172,7 +186,7 @@ struct Risk {
 impl Risk {
     fn of(inputs: &Inputs<'_>) -> Self {
         let rule_points =
-            inputs.rules.iter().fold(0i32, |sum, (rule, verdict)| sum.saturating_add(points(rule, *verdict)));
+            inputs.rules.iter().fold(0i32, |sum, (rule, verdict)| sum.saturating_add(points(inputs, rule, *verdict)));
         Self { score: inputs.score.map_or(0.0, Score::get), rule_points }
     }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::control::Control;
-use crate::domain::{Outcome, Span};
+use crate::domain::{Outcome, Span, Thresholds};
 
 /// The policy file (`config/policy.toml`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,35 @@ pub struct Policy {
     /// Which declines are let through, so that their labels are learned; none unless asked for.
     #[serde(default)]
     pub control: Control,
+    /// How far healing may go to protect.
+    #[serde(default)]
+    pub protection: Protection,
+}
+
+/// How far healing may go to protect; part of the policy, so that a decision can be made again.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Protection {
+    /// How much more rules with the tag `velocity` weigh under an attack, in percent.
+    pub tighten_percent: i32,
+    /// How much lower the review threshold lies while more goes to review, as a share of it.
+    pub widen_review_by: f64,
+    /// The largest share of decisions that may become reviews by this.
+    pub widen_share_max: f64,
+}
+
+impl Default for Protection {
+    fn default() -> Self {
+        Self { tighten_percent: 50, widen_review_by: 0.3, widen_share_max: 0.1 }
+    }
+}
+
+impl Protection {
+    /// Returns the limits while more goes to review.
+    #[must_use]
+    pub fn widened(&self, thresholds: &Thresholds) -> Thresholds {
+        Thresholds { review: thresholds.review * (1.0 - self.widen_review_by), ..*thresholds }
+    }
 }
 
 /// The stand-in part of the policy.
@@ -73,6 +102,15 @@ impl Policy {
         }
         if !matches!(standin.over_cap, Outcome::Challenge | Outcome::Decline) {
             faults.push("standin.over_cap: expected \"challenge\" or \"decline\"".into());
+        }
+        let Protection { tighten_percent, widen_review_by, widen_share_max } = self.protection;
+        if !(0..=1_000).contains(&tighten_percent) {
+            faults.push("protection.tighten_percent: expected 0 to 1000".into());
+        }
+        for (key, share) in [("widen_review_by", widen_review_by), ("widen_share_max", widen_share_max)] {
+            if !(0.0..=1.0).contains(&share) {
+                faults.push(format!("protection.{key}: expected a share within 0..=1, such as 0.1"));
+            }
         }
         for (key, span) in [("review_window", standin.review_window), ("total_window", standin.total_window)] {
             if span <= Span::ZERO || span > Span::from_days(30) {

@@ -58,7 +58,7 @@ pub(super) fn collect(inputs: &Inputs<'_>, decisive: Decisive) -> SmallVec<[Reas
         });
     }
     for (place, (rule, verdict)) in inputs.rules.iter().enumerate() {
-        let weight = points(rule, *verdict);
+        let weight = points(inputs, rule, *verdict);
         if *verdict != RuleVerdict::Hit && weight == 0 {
             continue;
         }

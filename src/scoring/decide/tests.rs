@@ -18,6 +18,7 @@ when = "tx.amount > 10000"
 weight = 300
 code = "AMOUNT_HIGH"
 description = "a high amount"
+tags = ["velocity"]
 
 [[rule]]
 id = "trusted-channel"
@@ -76,6 +77,7 @@ struct Case<'a> {
     texts: &'a [(TextField, &'a str)],
     score: Option<f64>,
     load: StandinLoad,
+    tighten_percent: i32,
 }
 
 fn run(case: Case<'_>) -> Decided {
@@ -101,6 +103,7 @@ fn run_with(case: Case<'_>, policy: &Policy) -> Decided {
         thresholds: &Thresholds { review: 0.2, challenge: Some(0.5), decline: 0.8 },
         policy,
         standin: case.load,
+        tighten_percent: case.tighten_percent,
     })
 }
 
@@ -133,6 +136,16 @@ fn the_first_to_speak_decides() {
     check(Case { score: None, amount: 10_001, ..base }, Outcome::Review, Rules, "AMOUNT_HIGH");
     let drowned = StandinLoad { entity_total: 0, review_share: 0.9 };
     check(Case { score: None, amount: 2_501, load: drowned, ..base }, Outcome::Challenge, Standin, "STANDIN_OVER_CAP");
+}
+
+#[test]
+fn velocity_rules_weigh_more_under_an_attack_and_nothing_is_loosened() {
+    let base = Case { amount: 10_001, score: Some(0.1), ..Case::default() };
+    let tightened = Case { tighten_percent: 50, ..base };
+    assert_eq!((run(base).risk_score, run(tightened).risk_score), (400, 550));
+    assert_eq!((run(base).outcome, run(tightened).outcome), (Outcome::Review, Outcome::Challenge));
+    let trusted = Case { amount: 1, score: Some(0.4), texts: &[(TextField::Channel, "branch")], ..Case::default() };
+    assert_eq!(run(trusted).risk_score, run(Case { tighten_percent: 50, ..trusted }).risk_score);
 }
 
 #[test]
@@ -178,7 +191,7 @@ proptest! {
         channel in prop::sample::select(vec!["pos", "ecommerce", "atm", "moto", "branch"]),
     ) {
         let load = StandinLoad { entity_total: total, review_share };
-        let decided = run(Case { amount, texts: &[(TextField::Channel, channel)], score: None, load });
+        let decided = run(Case { amount, texts: &[(TextField::Channel, channel)], score: None, load, ..Case::default() });
         prop_assert_eq!(decided.reasons.iter().filter(|reason| reason.decisive).count(), 1);
         if decided.outcome == Outcome::Approve {
             prop_assert_eq!(decided.source, DecisionSource::Standin);
@@ -197,7 +210,7 @@ proptest! {
             (TextField::Channel, "branch"),
         ];
         let texts: Vec<_> = all.into_iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1).map(|(_, t)| t).collect();
-        let decided = run(Case { amount, texts: &texts, score, load: StandinLoad::default() });
+        let decided = run(Case { amount, texts: &texts, score, ..Case::default() });
         prop_assert!(decided.reasons[0].decisive);
         prop_assert_eq!(decided.reasons.iter().filter(|reason| reason.decisive).count(), 1);
         prop_assert!(decided.risk_score <= 1_000);

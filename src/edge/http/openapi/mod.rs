@@ -110,6 +110,10 @@ fn parameters(door: &Door) -> Value {
             query("outcome", json!({"$ref": "#/components/schemas/Outcome"}), "Only decisions of this outcome."),
             query("limit", json!({"type": "integer", "minimum": 1, "maximum": 1_000, "default": 100}), "Page length."),
         ]),
+        ("GET", "/v1/audit") => all.extend([
+            query("after", json!({"type": "integer", "minimum": 0}), "Records after this number."),
+            query("limit", json!({"type": "integer", "minimum": 1, "maximum": 1_000, "default": 100}), "Page length."),
+        ]),
         ("GET", "/v1/decisions/{transaction_id}") => {
             all.push(query("features", json!({"type": "boolean"}), "With the feature vector by name."));
         }
@@ -132,6 +136,8 @@ fn body(door: &Door) -> Option<Value> {
         ("POST", "/v1/decisions" | "/v1/decisions:dry-run") => reference("Transaction"),
         ("POST", "/v1/decisions:batch") => reference("Batch"),
         ("POST", "/v1/labels") => reference("Labels"),
+        ("POST", "/v1/healing/{order}") => reference("Because"),
+        ("POST", "/v1/hooks/alertmanager") => reference("Alertmanager"),
         ("POST", "/v1/lists/{name}/entries") => reference("ListEntry"),
         ("POST", "/v1/breaker/clear") => reference("OverrideEnd"),
         ("POST", path) if path.starts_with("/v1/breaker/") => reference("Override"),
@@ -154,6 +160,7 @@ fn responses(door: &Door) -> Value {
         (_, path) if path.starts_with("/v1/breaker") => ("200", json!({"$ref": "#/components/schemas/Breaker"})),
         ("GET", "/v1/models") => ("200", json!({"$ref": "#/components/schemas/Models"})),
         ("GET", "/v1/health") => ("200", json!({"$ref": "#/components/schemas/Health"})),
+        ("GET", "/v1/audit") => ("200", json!({"$ref": "#/components/schemas/AuditPage"})),
         ("POST", "/v1/lists/{name}/entries") => ("201", json!({"$ref": "#/components/schemas/ListEntry"})),
         ("DELETE", _) => {
             return json!({"204": {"description": "Removed"}, "default": problem()});
@@ -187,7 +194,7 @@ mod tests {
     fn the_description_is_open_api_and_its_references_lead_somewhere() {
         let document = describe(doors::all());
         let read: utoipa::openapi::OpenApi = serde_json::from_value(document.clone()).expect("OpenAPI 3.1");
-        assert_eq!(read.paths.paths.len(), 30 + crate::edge::http::inference::doors::DOORS.len());
+        assert_eq!(read.paths.paths.len(), 33 + crate::edge::http::inference::doors::DOORS.len());
         assert!(describe(DOORS.iter())["paths"].get("/v2").is_none());
         let text = document.to_string();
         for reference in text.split("#/components/schemas/").skip(1) {

@@ -6,6 +6,8 @@ use crate::domain::field::TextRule;
 use crate::domain::{DecisionSource, DegradedReason, LabelKind, Outcome, TextField};
 use crate::edge::problem::Code;
 use crate::healing::Stage;
+use crate::healing::Health;
+use crate::runtime::audit::Kind;
 use crate::telemetry::stream_lane::LANE_STATES;
 
 /// Returns every named schema.
@@ -73,7 +75,53 @@ pub(super) fn all() -> Value {
     for (name, schema) in super::inference::schemas().into_iter().chain(super::breaker::schemas()) {
         all[name] = schema;
     }
+    if let (Value::Object(all), Value::Object(healing)) = (&mut all, healing()) {
+        all.extend(healing);
+    }
     all
+}
+
+/// The words of healing's doors.
+fn healing() -> Value {
+    json!({
+        "Because": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["reason"],
+            "properties": {"reason": {"type": "string", "minLength": 1, "maxLength": 200}},
+        },
+        "Alertmanager": {
+            "type": "object",
+            "description": "The webhook of Alertmanager, version 4.",
+            "required": ["version", "alerts"],
+            "properties": {
+                "version": {"type": "string", "enum": ["4"]},
+                "alerts": {"type": "array", "maxItems": 1_000, "items": {
+                    "type": "object",
+                    "required": ["status", "fingerprint"],
+                    "properties": {
+                        "status": {"type": "string", "enum": ["firing", "resolved"]},
+                        "fingerprint": {"type": "string"},
+                        "labels": {"type": "object"},
+                        "annotations": {"type": "object"},
+                        "startsAt": {"type": "string", "format": "date-time"},
+                    },
+                }},
+            },
+        },
+        "AuditPage": {
+            "type": "object",
+            "properties": {"records": {"type": "array", "items": {"type": "object", "properties": {
+                "seq": {"type": "integer", "minimum": 1},
+                "chain": {"type": "string"},
+                "at": {"type": "string", "format": "date-time"},
+                "kind": {"type": "string", "enum": Kind::ALL.map(Kind::name)},
+                "previous": {"type": "string"},
+                "body": {"type": "object"},
+                "hash": {"type": "string", "description": "sha256 of the record's text before this key."},
+            }}}},
+        },
+    })
 }
 
 fn reference(name: &str) -> Value {
@@ -227,7 +275,9 @@ fn health() -> Value {
     let reasons = ["model_unavailable", "restoring", "not_recorded", "stream_not_read"];
     let phases = ["starting", "unready", "ready", "leaving", "draining"];
     json!({"type": "object", "properties": {
-        "state": {"type": "string", "enum": ["healthy", "degraded"]},
+        "state": {"type": "string", "enum": Health::ALL.map(Health::name)},
+        "healing": {"type": "object", "description": "State, lock, breaker, alarms with evidence, incidents, what \
+            protects, what is held, models, last actions, the record. Absent where healing is off."},
         "degraded_reasons": {"type": "array", "items": {"type": "string", "enum": reasons}},
         "phase": {"type": "string", "enum": phases},
         "phase_reason": {"type": "string"},

@@ -3,4 +3,5 @@
 mod bad_input;
 mod connections;
 mod doors;
+mod healing;
 pub(super) mod support;

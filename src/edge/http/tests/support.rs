@@ -72,6 +72,7 @@ pub(in crate::edge::http) fn service_with(setup: Setup, protocol: Option<Arc<Pro
         lists_file: None,
         outbox: None,
         stream: OnceLock::new(),
+        healing: OnceLock::new(),
     };
     service.life.enter(Phase::Ready, "test");
     Arc::new(service)

@@ -1,0 +1,6 @@
+//! The planner's promises: each row with its look-alike, the invariants over made-up histories, a simulated world.
+
+mod promises;
+mod rows;
+mod scene;
+mod simulation;

@@ -1,0 +1,179 @@
+//! The healing loop: decisions in, findings, a plan every tick, actions out; all of it on one thread, off the path.
+//!
+//! ```text
+//! Scorer ──Feed::offer, lossy, bounded, counted──> observe
+//! every 25 ms   breaker transitions ─> record      (they protected at once; recorded after)
+//! every 100 ms  sources ─> Situation ─> plan ─> record ─> memory saved ─> executor ─> outcomes ─> next Situation
+//! ```
+//! The loop owns no judgement: detectors and planner are pure, sources and hands are closures that the roof gives.
+//! What it remembers survives a restart: [`memory_file`], written before an action leaves.
+
+mod external;
+mod feed;
+pub mod memory_file;
+#[cfg(test)]
+mod tests;
+mod tick;
+mod view;
+
+use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+pub use external::{Alert, External, ExternalOptions, Taken};
+pub use feed::Feed;
+pub use tick::{Found, JudgeOf, Sources};
+pub use view::{HealingView, IncidentView, LastAction};
+
+use super::audit::{Audit, Kind};
+use super::clock::{Clock, Moment};
+use super::executor::Executor;
+use crate::healing::situation::{Order, OrderKind};
+use crate::healing::{Memory, Table};
+use crate::tasks::{self, Shutdown};
+use tick::Loop;
+
+/// The most orders of people that wait for the next tick.
+const ORDERS_MAX: usize = 32;
+
+/// How the loop turns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// The table it acts by.
+    pub table: Table,
+    /// How often it plans.
+    pub tick: Duration,
+    /// How often it looks at the breaker.
+    pub poll: Duration,
+    /// The most decisions a second it looks at; of more it takes every n-th.
+    pub rate_max: u32,
+    /// Where its memory is kept; `None`: nowhere.
+    pub memory_path: Option<std::path::PathBuf>,
+    /// Alarms of others.
+    pub external: ExternalOptions,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            table: Table::default(),
+            tick: Duration::from_millis(100),
+            poll: Duration::from_millis(25),
+            rate_max: 5_000,
+            memory_path: None,
+            external: ExternalOptions::default(),
+        }
+    }
+}
+
+/// What doors and scorer share with the loop. Cheap to clone.
+#[derive(Clone)]
+pub struct Healer {
+    inner: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub(super) feed: Feed,
+    pub(super) orders: Mutex<Vec<Order>>,
+    pub(super) external: External,
+    pub(super) view: Mutex<Arc<HealingView>>,
+    audit: Audit,
+}
+
+/// The parts the loop works with.
+pub struct Parts {
+    /// What it asks.
+    pub sources: Sources,
+    /// What acts for it.
+    pub executor: Executor,
+    /// Where it writes what it does.
+    pub audit: Audit,
+    /// Wall time.
+    pub clock: Clock,
+}
+
+impl Healer {
+    /// Starts the loop; what it remembered and had in force is put in force again first.
+    ///
+    /// # Errors
+    /// The operating system's, when no thread can be had.
+    pub fn start(
+        options: Options,
+        parts: Parts,
+        shutdown: Shutdown,
+    ) -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
+        let (feed, decisions) = Feed::new(options.rate_max);
+        let memory: Memory = options.memory_path.as_deref().map(memory_file::load).unwrap_or_default();
+        let shared = Arc::new(Shared {
+            feed,
+            orders: Mutex::default(),
+            external: External::new(options.external.clone()),
+            view: Mutex::new(Arc::new(HealingView::of(&memory, parts.audit.view()))),
+            audit: parts.audit.clone(),
+        });
+        let healer = Self { inner: Arc::clone(&shared) };
+        let (tick, poll) = (options.tick, options.poll);
+        let mut turning = Loop::new(options, parts, (memory, shared));
+        let thread = tasks::thread("healer", move || {
+            turning.begin();
+            let (mut next_tick, mut next_poll) = (Moment::now(), Moment::now());
+            while !shutdown.is_asked() {
+                let wait = next_poll.remaining().min(next_tick.remaining());
+                match decisions.recv_timeout(wait) {
+                    Ok(record) => turning.observe(&record),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+                if next_poll.has_passed() {
+                    turning.poll();
+                    next_poll = Moment::now().after(poll);
+                }
+                if next_tick.has_passed() {
+                    turning.tick();
+                    next_tick = Moment::now().after(tick);
+                }
+            }
+        });
+        Ok((healer, thread?))
+    }
+
+    /// Returns the way in for decisions.
+    #[must_use]
+    pub fn feed(&self) -> &Feed {
+        &self.inner.feed
+    }
+
+    /// Takes a person's order, recorded at once; `false`: too many wait, or it could not be written down. Blocks.
+    #[must_use]
+    pub fn order(&self, kind: OrderKind, by: &str, reason: &str) -> bool {
+        let order = Order { kind, by: by.to_owned(), reason: reason.to_owned() };
+        let protects = matches!(kind, OrderKind::Lock | OrderKind::SafeMode);
+        let is_written = self.inner.audit.note_and_wait(Kind::Override, &order, Duration::from_secs(2));
+        let mut orders = self.inner.orders.lock();
+        let is_taken = (is_written || protects) && orders.len() < ORDERS_MAX;
+        if is_taken {
+            orders.push(order);
+        }
+        is_taken
+    }
+
+    /// Returns the way in for alarms of others.
+    #[must_use]
+    pub fn external(&self) -> &External {
+        &self.inner.external
+    }
+
+    /// Shows how healing stands.
+    #[must_use]
+    pub fn view(&self) -> Arc<HealingView> {
+        Arc::clone(&self.inner.view.lock())
+    }
+
+    /// Returns the record.
+    #[must_use]
+    pub fn audit(&self) -> &Audit {
+        &self.inner.audit
+    }
+}
