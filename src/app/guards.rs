@@ -8,11 +8,10 @@ use tokio::task::JoinHandle;
 
 use crate::config::Settings;
 use crate::domain::Timestamp;
+use crate::edge::http::Service;
 use crate::runtime::boot::BootGuard;
 use crate::runtime::clock::Clock;
-use crate::runtime::fleet::Fleet;
 use crate::runtime::guard::{self, Watch};
-use crate::runtime::host::Host;
 use crate::runtime::release::{bundle, sha256};
 use crate::runtime::slot::Release;
 use crate::tasks::{self, OnExit, Shutdown};
@@ -52,15 +51,15 @@ pub(super) fn begin(boot: &BootGuard, release: &Release, clock: &Clock) {
 
 /// Starts the tasks that watch until shutdown.
 pub(super) fn watch(
-    fleet: &Arc<Fleet>,
+    service: &Service,
     boot: Arc<BootGuard>,
     settings: &Settings,
     shutdown: &Shutdown,
 ) -> [JoinHandle<()>; 2] {
-    let loaded = Arc::clone(fleet);
+    let loaded = Arc::clone(&service.fleet);
     let watch = Watch {
         models: Arc::new(move || loaded.placed()),
-        host: Arc::new(Host::here(settings.host)),
+        host: Arc::clone(&service.host),
         deadline: settings.model_deadline.to_std(),
     };
     let stop = shutdown.clone();

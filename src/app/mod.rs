@@ -9,8 +9,8 @@
 
 mod calibrate;
 mod guards;
-mod models;
 mod healing;
+mod models;
 mod replay;
 mod retraining;
 mod schemas;
@@ -33,8 +33,10 @@ use crate::edge::wire::{Contract, DecisionWriter, Mappings};
 use crate::runtime::boot::BootGuard;
 use crate::runtime::clock::{Clock, Moment};
 use crate::runtime::entities::Entities;
+use crate::runtime::executor::Executor;
 use crate::runtime::explainer::Budget;
 use crate::runtime::fleet::{self, Fleet, Register, Tap};
+use crate::runtime::host::Host;
 use crate::runtime::release::gates;
 use crate::runtime::reload::{Reloader, Texts};
 use crate::runtime::resident::Resident;
@@ -105,6 +107,7 @@ pub struct App {
     store: Option<Store>,
     stream: Option<Stream>,
     boot: Arc<BootGuard>,
+    executor: Arc<OnceLock<Executor>>,
 }
 
 impl App {
@@ -164,13 +167,15 @@ impl App {
         }
         let outbox = stream.as_ref().map(|stream| stream.outbox(&ledger)).transpose()?;
         let protocol = || Arc::new(Protocol::new(Arc::clone(&fleet), settings.protocol.clone()));
+        let executor = Arc::default();
         let service = Arc::new(Service {
+            host: Arc::new(Host::here(settings.host)),
             contract: contract(&settings),
             mappings: mappings(&settings)?,
             access,
             limits: settings.limits.clone(),
             protocol: settings.protocol.enabled.then(protocol),
-            orders: models::orders(&fleet),
+            orders: healing::orders(&fleet, &executor),
             fleet: Arc::clone(&fleet),
             vitals: Box::new(move || vitals.read()),
             writer: DecisionWriter::default(),
@@ -184,7 +189,7 @@ impl App {
             healing: OnceLock::new(),
         });
         let reloader = Reloader::new(settings.files.clone(), texts);
-        Ok(Self { settings, service, schemas, reloader, entities, store, stream, boot })
+        Ok(Self { settings, service, schemas, reloader, entities, store, stream, boot, executor })
     }
 
     /// Serves until asked to stop, then drains. `terminal` hears how far it is.
@@ -192,7 +197,7 @@ impl App {
     /// # Errors
     /// An address that cannot be bound, an exporter that cannot be started, history that cannot be read.
     pub async fn run(self, history: History, shutdown: Shutdown, terminal: Terminal) -> anyhow::Result<()> {
-        let Self { settings, service, schemas, reloader, entities, store, stream, boot } = self;
+        let Self { settings, service, schemas, reloader, entities, store, stream, boot, executor } = self;
         if let Some(options) = &settings.otlp {
             trace::set_sample_ratio(options.sample_ratio);
             otlp::start(options)?;
@@ -219,8 +224,15 @@ impl App {
                 }
             }
         });
-        let _guards = guards::watch(&service.fleet, boot, &settings, &shutdown);
-        let healing = healing(&settings, &service, &shutdown)?;
+        let _guards = guards::watch(&service, Arc::clone(&boot), &settings, &shutdown);
+        let site = healing::Site {
+            settings: &settings,
+            service: &service,
+            outbound: &outbound,
+            boot: &boot,
+            executor: &executor,
+        };
+        let healing = healing::Running::start(&site, &shutdown)?;
         let _reload = watch_files(reloader, &service, settings.reload_every.to_std(), &shutdown);
         // History first: it is older than what the store knows.
         let mut filled = fill(&service, schemas.clone(), (settings.rates.clone(), history), terminal.progress).await;
@@ -335,19 +347,6 @@ fn mappings(settings: &Settings) -> anyhow::Result<Mappings> {
         let lines: Vec<String> = faults.iter().map(|fault| format!("{}: {fault}", path.display())).collect();
         anyhow::anyhow!(lines.join("\n"))
     })
-}
-
-/// Starts healing where the settings want it.
-fn healing(
-    settings: &Settings,
-    service: &Arc<Service>,
-    shutdown: &Shutdown,
-) -> anyhow::Result<Option<healing::Running>> {
-    let Some(options) = &settings.healing else { return Ok(None) };
-    let running = healing::Running::start(options, &service.scorer, (&service.clock, shutdown))?;
-    // The service is built anew for each run: nobody else has set it.
-    let _ = service.healing.set(running.healer.clone());
-    Ok(Some(running))
 }
 
 fn watch_files(

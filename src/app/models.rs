@@ -5,7 +5,6 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::config::Settings;
-use crate::edge::http::service::OrdersOf;
 use crate::runtime::fleet::{Fleet, Options, Register};
 use crate::runtime::release::gates::Limits;
 use crate::runtime::resident::Resident;
@@ -40,10 +39,4 @@ pub(super) fn export(fleet: &Arc<Fleet>) {
             fleet.export();
         }
     });
-}
-
-/// Takes the orders of people.
-pub(super) fn orders(fleet: &Arc<Fleet>) -> OrdersOf {
-    let fleet = Arc::clone(fleet);
-    Box::new(move |order, mandate, reason| fleet.perform(order, mandate, reason))
 }

@@ -1,5 +1,7 @@
 //! Retraining put together: the local command with its paths, and the webhook.
 
+use std::sync::Arc;
+
 use anyhow::Context;
 
 use crate::config::Settings;
@@ -12,7 +14,7 @@ pub const REQUESTED: &str = "fraudd.retraining.requested.v1";
 
 /// Retraining and the webhook, running.
 pub(super) struct Outbound {
-    pub(super) retraining: Retraining,
+    pub(super) retraining: Arc<Retraining>,
     pub(super) webhook: Option<Webhook>,
 }
 
@@ -25,7 +27,7 @@ impl Outbound {
         });
         let doors = Doors { webhook: by_webhook, stream };
         let retraining = Retraining::start(settings.retraining.clone(), doors, paths(settings)?)?;
-        Ok(Self { retraining, webhook })
+        Ok(Self { retraining: Arc::new(retraining), webhook })
     }
 
     /// Ends a run that is under way, and delivers what waits for the webhook once more. Blocks.

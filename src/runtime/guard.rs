@@ -42,7 +42,7 @@ use gate::{admission_of, epoch_of, gate_of};
 pub use layer::{GuardLayer, Guarded, Refused};
 pub use permit::{Admitted, Permit, outcome_of};
 use told::keep;
-pub use watch::{Watch, watch};
+pub use watch::{Placed, Watch, watch};
 
 /// Golden rows that a probe scores.
 const GOLDEN_MAX: usize = 64;

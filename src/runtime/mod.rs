@@ -25,3 +25,4 @@ pub mod slot;
 pub mod standin;
 pub mod store;
 pub mod stream;
+pub mod watchers;

@@ -16,6 +16,12 @@ const MERCHANT: [TextField; 2] = [TextField::MerchantId, TextField::MerchantTerm
 pub fn observation<'a>(record: &Record, inputs: &[usize], row: &'a mut Vec<f64>) -> Observation<'a> {
     row.clear();
     row.extend(inputs.iter().map(|place| record.features.values().get(*place).copied().unwrap_or(f64::NAN)));
+    // What stands for a masked feature tells nothing of its source.
+    for (masked, value) in record.features.unmasked() {
+        if let Some(input) = inputs.iter().position(|place| place == masked) {
+            row[input] = value.unwrap_or(f64::NAN);
+        }
+    }
     let hash = |fields: &[TextField]| {
         let text = fields.iter().find_map(|field| record.transaction.text(*field));
         // 0 stands for unknown.

@@ -23,10 +23,10 @@ use super::clock::{Clock, Moment};
 use super::decisions::{Ledger, Recalled, Record, Reservation, Settled, Ticket};
 use super::entities::{Entities, LabelOutcome};
 use super::explainer::Budget;
-use super::guard::Admitted;
-use super::inference::{ModelFailure, Scored};
 use super::fleet::Tap;
+use super::guard::Admitted;
 use super::healer::Feed;
+use super::inference::{ModelFailure, Scored};
 use super::protection::{Shield, Stance};
 use super::slot::{Model, Release, Slot};
 use super::standin::StandinUse;
@@ -231,7 +231,11 @@ impl Scorer {
             deferred: if waits { labels.to_vec() } else { Vec::new() },
             reply: Some(reply),
         });
-        recorded.await.then_some(outcomes)
+        let is_recorded = recorded.await;
+        if let (true, Some(feed)) = (is_recorded, self.inner.feed.get()) {
+            labels.iter().for_each(|label| feed.offer_label(label));
+        }
+        is_recorded.then_some(outcomes)
     }
 
     /// Returns the active release.

@@ -13,8 +13,8 @@ use prometheus::{
 };
 
 use super::desk::Desk;
-use super::guard::Guards;
 use super::fleet::Fleet;
+use super::guard::Guards;
 use super::healing::Healing;
 use super::histogram::Latencies;
 use super::inference::Inference;

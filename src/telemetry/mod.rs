@@ -10,8 +10,8 @@
 
 pub mod desk;
 pub mod events;
-pub mod guard;
 pub mod fleet;
+pub mod guard;
 pub mod healing;
 pub mod histogram;
 pub mod inference;

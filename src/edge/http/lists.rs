@@ -16,6 +16,7 @@ use super::service::Service;
 use crate::edge::problem::{Code, Problem};
 use crate::edge::wire::entry;
 use crate::edge::wire::writer::JsonWriter;
+use crate::runtime::audit;
 use crate::runtime::slot::Release;
 use crate::scoring::list::{Error, ListEntry, ListKind, Lists};
 use crate::telemetry::events::{ListChanged, ListUnsaved};
@@ -46,7 +47,7 @@ pub(super) async fn add(State(service): State<Arc<Service>>, named: Named<String
         let mut out = Vec::new();
         write_entry(&mut out, &entry);
         change(&service, move |release| release.lists.with(entry).map_err(refused)).await?;
-        ListChanged { list: list.name(), change: "added", by: &by }.emit();
+        tell(&service, list, ("added", &by));
         Ok((StatusCode::CREATED, json(out)).into_response())
     };
     respond(added.await)
@@ -74,7 +75,7 @@ pub(super) async fn remove(State(service): State<Arc<Service>>, named: Named<Str
             release.lists.without(list, &listed.value).map_err(refused)
         };
         change(&service, without).await?;
-        ListChanged { list: list.name(), change: "removed", by: &by }.emit();
+        tell(&service, list, ("removed", &by));
         Ok(StatusCode::NO_CONTENT.into_response())
     };
     respond(removed.await)
@@ -97,6 +98,15 @@ async fn change(
     });
     let changed = changed.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
     changed.map(drop)
+}
+
+/// Tells log and record; the value is not told, it may be personal.
+fn tell(service: &Service, list: ListKind, (change, by): (&'static str, &str)) {
+    ListChanged { list: list.name(), change, by }.emit();
+    if let Some(healer) = service.healing.get() {
+        let told = serde_json::json!({"list": list.name(), "change": change, "by": by});
+        healer.audit().note(audit::Kind::List, &told);
+    }
 }
 
 fn unsaved(error: &dyn std::fmt::Display) -> Problem {

@@ -17,6 +17,7 @@ use crate::healing::lifecycle::{Mandate, Order};
 use crate::runtime::clock::Clock;
 use crate::runtime::fleet::{self, Fleet};
 use crate::runtime::healer::Healer;
+use crate::runtime::host::Host;
 use crate::runtime::scorer::{Effort, Scorer};
 use crate::runtime::store::ListsFile;
 use crate::telemetry::events::ReadinessChanged;
@@ -155,6 +156,8 @@ pub struct Service {
     pub protocol: Option<Arc<Protocol>>,
     /// Knows the models and their places.
     pub fleet: Arc<Fleet>,
+    /// What the host counts.
+    pub host: Arc<Host>,
     /// Takes people's orders about models.
     pub orders: OrdersOf,
     /// Tells numbers of state.

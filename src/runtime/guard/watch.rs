@@ -21,11 +21,14 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Threads of one model that may be written off; with one more the process starts anew.
 const WRITTEN_OFF_MAX: u64 = 1;
 
+/// The models at hand, each with its place: active, canary, standby, candidates.
+pub type Placed = Arc<dyn Fn() -> Vec<(&'static str, Arc<Model>)> + Send + Sync>;
+
 /// What the watch works with.
 #[derive(Clone)]
 pub struct Watch {
-    /// The models at hand, each with its place: active, canary, standby, candidates.
-    pub models: Arc<dyn Fn() -> Vec<(&'static str, Arc<Model>)> + Send + Sync>,
+    /// The models at hand.
+    pub models: Placed,
     /// What the host counts.
     pub host: Arc<Host>,
     /// How long a call off the path may take.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use crate::domain::Label;
 use crate::runtime::clock::Moment;
 use crate::runtime::decisions::Record;
 use crate::telemetry::metrics;
@@ -11,10 +12,19 @@ use crate::telemetry::metrics;
 /// The most decisions that wait.
 const QUEUE_LEN_MAX: usize = 4_096;
 
+/// What the loop sees.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// A decision that was recorded.
+    Decided(Arc<Record>),
+    /// What became of a transaction.
+    Labelled(Box<Label>),
+}
+
 /// The way in. Cheap to clone.
 #[derive(Clone)]
 pub struct Feed {
-    queue: SyncSender<Arc<Record>>,
+    queue: SyncSender<Seen>,
     pace: Arc<Pace>,
 }
 
@@ -29,7 +39,7 @@ struct Pace {
 }
 
 impl Feed {
-    pub(super) fn new(rate_max: u32) -> (Self, Receiver<Arc<Record>>) {
+    pub(super) fn new(rate_max: u32) -> (Self, Receiver<Seen>) {
         let (queue, decisions) = sync_channel(QUEUE_LEN_MAX);
         let pace = Pace {
             rate_max: rate_max.max(1),
@@ -46,10 +56,17 @@ impl Feed {
         let healing = &metrics().healing;
         if !self.pace.takes(self.pace.began.elapsed().as_secs()) {
             healing.skipped.inc();
-        } else if self.queue.try_send(Arc::clone(record)).is_ok() {
+        } else if self.queue.try_send(Seen::Decided(Arc::clone(record))).is_ok() {
             healing.observed.inc();
         } else {
             healing.dropped.inc();
+        }
+    }
+
+    /// Offers a label; never waits, and is never thinned: labels are few.
+    pub fn offer_label(&self, label: &Label) {
+        if self.queue.try_send(Seen::Labelled(Box::new(label.clone()))).is_err() {
+            metrics().healing.dropped.inc();
         }
     }
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use external::{Alert, External, ExternalOptions, Taken};
-pub use feed::Feed;
+pub use feed::{Feed, Seen};
 pub use tick::{Found, JudgeOf, Sources};
 pub use view::{HealingView, IncidentView, LastAction};
 
@@ -122,7 +122,8 @@ impl Healer {
             while !shutdown.is_asked() {
                 let wait = next_poll.remaining().min(next_tick.remaining());
                 match decisions.recv_timeout(wait) {
-                    Ok(record) => turning.observe(&record),
+                    Ok(Seen::Decided(record)) => turning.observe(&record),
+                    Ok(Seen::Labelled(label)) => turning.labelled(&label),
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => return,
                 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::view::HealingView;
 use super::{Options, Parts, Shared, memory_file};
-use crate::domain::Timestamp;
+use crate::domain::{Label, Timestamp};
 use crate::healing::finding::{Alarm, Evidence, Finding, Verdict};
 use crate::healing::memory::key_of;
 use crate::healing::situation::{
@@ -45,6 +45,8 @@ pub struct Sources {
     pub host: Box<dyn FnMut(Timestamp) -> HostFacts + Send>,
     /// Sees every decision the loop is given.
     pub observe: Box<dyn FnMut(&Record) + Send>,
+    /// Sees every label the loop is given.
+    pub labelled: Box<dyn FnMut(&Label) + Send>,
     /// What was found.
     pub found: Box<dyn FnMut(Timestamp) -> Found + Send>,
     /// The standby on the traffic of now; asked with the findings that are open, so that it is judged when needed.
@@ -61,6 +63,7 @@ impl Default for Sources {
             transitions: Box::new(Vec::new),
             host: Box::new(|_| HostFacts::default()),
             observe: Box::new(|_| {}),
+            labelled: Box::new(|_| {}),
             found: Box::new(|_| Found::default()),
             standby: Box::new(|_, _| None),
             paired: Box::new(|| None),
@@ -119,6 +122,10 @@ impl Loop {
 
     pub(super) fn observe(&mut self, record: &Record) {
         (self.parts.sources.observe)(record);
+    }
+
+    pub(super) fn labelled(&mut self, label: &Label) {
+        (self.parts.sources.labelled)(label);
     }
 
     /// Breaker transitions protected at once: they are recorded after.

@@ -97,6 +97,9 @@ impl Scorer {
     pub fn take_label(&self, label: &Label) -> HeldLabel {
         let parts = &self.inner.parts;
         let outcome = if parts.gate.is_replaying() { LabelOutcome::Pending } else { parts.entities.label(label) };
+        if let Some(feed) = self.inner.feed.get() {
+            feed.offer_label(label);
+        }
         HeldLabel::new(label, outcome)
     }
 

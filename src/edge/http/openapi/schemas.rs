@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use crate::domain::field::TextRule;
 use crate::domain::{DecisionSource, DegradedReason, LabelKind, Outcome, TextField};
 use crate::edge::problem::Code;
-use crate::healing::Stage;
 use crate::healing::Health;
+use crate::healing::Stage;
 use crate::runtime::audit::Kind;
 use crate::telemetry::stream_lane::LANE_STATES;
 

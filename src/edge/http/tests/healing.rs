@@ -126,3 +126,25 @@ async fn alarms_of_others_are_taken_once_a_fingerprint() {
     assert_eq!(send("resolved", "KafkaLag").await, "ended");
     rig.until("over", |health| health["healing"]["alarms"] == json!([])).await;
 }
+
+#[tokio::test]
+async fn what_protects_shows_in_decisions_and_ends() {
+    let (service, router) = ready();
+    let decide = async |id: &str| {
+        let path = "/v1/decisions";
+        let answer = post(&router, path, super::support::GOOD.replace("t-1", id)).await.json();
+        let found = get(&router, &format!("{path}/{id}?features=true")).await.json();
+        (answer["degraded_reasons"].clone(), found["features"]["tx_amount"].clone())
+    };
+    service.scorer.shield().change(|protections| {
+        protections.is_safe_mode = true;
+        protections.is_tight = true;
+        protections.masked = vec!["tx_amount".into()];
+    });
+    let (reasons, amount) = decide("t-1").await;
+    assert_eq!(reasons, json!(["safe_mode", "feature_masked", "tightened"]));
+    assert_eq!(amount["missing"], true);
+    service.scorer.shield().change(|protections| *protections = crate::runtime::protection::Protections::default());
+    let (reasons, amount) = decide("t-2").await;
+    assert_eq!((reasons, &amount["missing"]), (json!(["model_unavailable"]), &json!(false)));
+}

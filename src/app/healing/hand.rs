@@ -1,0 +1,149 @@
+//! The hand of healing: each planned action, done.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::Site;
+use crate::domain::{Span, Timestamp};
+use crate::edge::outbound::webhook::{Event, Webhook};
+use crate::healing::retraining::{Ask, Incidents, LabelFeed, Situation};
+use crate::healing::situation::Planned;
+use crate::healing::{Action, ModelRef, Stage};
+use crate::runtime::boot::BootGuard;
+use crate::runtime::clock::Clock;
+use crate::runtime::executor::Hand;
+use crate::runtime::fleet::Fleet;
+use crate::runtime::protection::Shield;
+use crate::runtime::retraining::Retraining;
+use crate::runtime::watchers::Watchers;
+use crate::telemetry::healing::Paged;
+
+/// The type of the event that tells people.
+const PAGED: &str = "fraudd.healing.page.v1";
+
+/// What the hand works with.
+struct Tools {
+    fleet: Arc<Fleet>,
+    shield: Arc<Shield>,
+    boot: Arc<BootGuard>,
+    retraining: Arc<Retraining>,
+    maturity: Span,
+    webhook: Option<Webhook>,
+    watchers: Arc<Mutex<Watchers>>,
+    clock: Clock,
+}
+
+/// Makes the hand.
+pub(super) fn hand(site: &Site<'_>, watchers: &Arc<Mutex<Watchers>>) -> Hand {
+    let service = site.service;
+    let tools = Tools {
+        fleet: Arc::clone(&service.fleet),
+        shield: Arc::clone(service.scorer.shield()),
+        boot: Arc::clone(site.boot),
+        retraining: Arc::clone(&site.outbound.retraining),
+        maturity: site.settings.retraining.ask.maturity,
+        webhook: site.outbound.webhook.clone(),
+        watchers: Arc::clone(watchers),
+        clock: service.clock.clone(),
+    };
+    Arc::new(move |planned| tools.perform(planned))
+}
+
+impl Tools {
+    fn perform(&self, planned: &Planned) -> Result<(), String> {
+        let said = |error: crate::runtime::fleet::Error| error.to_string();
+        match &planned.action {
+            Action::RulesOnly => self.shield.change(|protections| protections.is_safe_mode = true),
+            Action::ModelAgain => self.shield.change(|protections| protections.is_safe_mode = false),
+            Action::Mask { feature } => self.shield.change(|protections| {
+                protections.masked.retain(|masked| masked != feature);
+                protections.masked.push(feature.clone());
+            }),
+            Action::Unmask { feature } => {
+                self.shield.change(|protections| protections.masked.retain(|masked| masked != feature));
+            }
+            Action::Tighten => self.shield.change(|protections| protections.is_tight = true),
+            Action::WidenReview => self.shield.change(|protections| protections.is_wide = true),
+            Action::Relax => self.shield.change(|protections| {
+                protections.is_tight = false;
+                protections.is_wide = false;
+            }),
+            Action::Swap { to, .. } => {
+                self.fleet.swap(to).map_err(said)?;
+                self.activated(to);
+            }
+            Action::Quarantine { model } => self.fleet.quarantine(model, &planned.reason).map_err(said)?,
+            Action::Promote { model, percent: 0 } => self.fleet.shadow(model).map_err(said)?,
+            Action::Promote { model, percent: 100.. } => {
+                self.fleet.promote(model).map_err(said)?;
+                self.activated(model);
+            }
+            Action::Promote { model, percent } => self.fleet.canary(model, *percent).map_err(said)?,
+            Action::RestartInference => self.restart_inference()?,
+            Action::RequestRetraining => self.ask_for_a_model()?,
+            Action::Page => self.page(planned),
+            // The planner holds it: there is nothing else to be done.
+            Action::Lock => {}
+            Action::Recalibrate { .. } => return Err("calibration maps cannot be replaced in place".to_owned()),
+            Action::Union => return Err("several models cannot decide together".to_owned()),
+            Action::PauseIntake | Action::ResumeIntake => return Err("the stream is paused by its lanes".to_owned()),
+        }
+        Ok(())
+    }
+
+    /// The process has to live on with this model to have proven it.
+    fn activated(&self, model: &ModelRef) {
+        self.boot.begin(model, self.clock.now());
+    }
+
+    fn restart_inference(&self) -> Result<(), String> {
+        let active = self.fleet.placed().into_iter().find(|(place, _)| *place == Stage::Active.name());
+        let (_, model) = active.ok_or("no model answers")?;
+        model.inference.restart().map(|_threads| ())
+    }
+
+    fn ask_for_a_model(&self) -> Result<(), String> {
+        let now = self.clock.now();
+        let facts = self.fleet.facts();
+        let active = facts.active.map(|active| active.model);
+        let models: Vec<ModelRef> = active.iter().cloned().collect();
+        let (findings, frauds) = {
+            let mut watchers = self.watchers.lock();
+            (watchers.open(), watchers.mature_frauds(now, self.maturity))
+        };
+        let incidents = Incidents::default();
+        let situation = Situation {
+            now,
+            findings: &findings,
+            active: active.as_ref(),
+            models: &models,
+            labels: LabelFeed::of(&findings, Some(frauds)),
+            incidents: &incidents,
+            is_trial_on: facts.trial.is_some(),
+        };
+        match self.retraining.ask(&situation) {
+            Ask::Request(_) => Ok(()),
+            Ask::Hold(hold) => Err(hold.to_string()),
+        }
+    }
+
+    fn page(&self, planned: &Planned) {
+        Paged { row: &planned.row, reason: &planned.reason }.emit();
+        if let Some(webhook) = &self.webhook {
+            let event = page(planned, self.clock.now());
+            // One that is refused is counted there; the log and the metric have told it.
+            let _ = webhook.send(&event);
+        }
+    }
+}
+
+fn page(planned: &Planned, time: Timestamp) -> Event {
+    Event {
+        id: format!("page-{}-{}", planned.order, time.micros()),
+        kind: PAGED,
+        subject: planned.row.clone(),
+        time,
+        data: serde_json::to_value(planned).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,135 @@
+//! Wires healing: what the loop asks ([`sources`]) and which hand acts for it ([`hand`]).
+//!
+//! What nobody here can do is refused with its reason, which the planner takes as a failure: it protects instead, and
+//! says so.
+
+mod hand;
+mod sources;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::Context;
+use parking_lot::Mutex;
+
+use super::retraining::Outbound;
+use crate::config::Settings;
+use crate::edge::http::Service;
+use crate::edge::http::service::OrdersOf;
+use crate::healing::lifecycle::{Mandate, Order};
+use crate::runtime::audit::Audit;
+use crate::runtime::boot::BootGuard;
+use crate::runtime::executor::{self, Executor, Refused, Wish};
+use crate::runtime::fleet::{self, Fleet};
+use crate::runtime::healer::{Healer, Parts};
+use crate::runtime::watchers::{self, Watchers};
+use crate::tasks::Shutdown;
+
+/// How long a person's order may take before they are told that it takes longer.
+const ORDER_WAIT: Duration = Duration::from_secs(60);
+
+/// The parts of the service that healing works with.
+pub(super) struct Site<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) service: &'a Arc<Service>,
+    pub(super) outbound: &'a Arc<Outbound>,
+    pub(super) boot: &'a Arc<BootGuard>,
+    pub(super) executor: &'a Arc<OnceLock<Executor>>,
+}
+
+/// The threads of healing, to be waited for.
+pub(super) struct Running {
+    healer: Healer,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Running {
+    /// Starts healing where the settings want it.
+    ///
+    /// # Errors
+    /// A record that cannot be opened, no threads.
+    pub(super) fn start(site: &Site<'_>, shutdown: &Shutdown) -> anyhow::Result<Option<Self>> {
+        let Some(healing) = &site.settings.healing else { return Ok(None) };
+        let (service, clock) = (site.service, site.service.clock.clone());
+        let audit = Audit::open(healing.audit.clone(), clock.clone()).context("tried to open the record")?;
+        let watchers = Arc::new(Mutex::new(watchers(site)));
+        let times = (clock.clone(), executor::Options::default());
+        let hand = hand::hand(site, &watchers);
+        let (executor, acting) =
+            Executor::start(hand, audit.clone(), times, shutdown.clone()).context("tried to start the executor")?;
+        // The cell is new for each service: nobody else has set it.
+        let _ = site.executor.set(executor.clone());
+        let sources = sources::sources(site, &watchers);
+        let parts = Parts { sources, executor, audit, clock };
+        let started = Healer::start(healing.healer.clone(), parts, shutdown.clone());
+        let (healer, turning) = started.context("tried to start the healer")?;
+        service.scorer.feed_to(healer.feed().clone());
+        // As above.
+        let _ = service.healing.set(healer.clone());
+        Ok(Some(Self { healer, threads: vec![turning, acting] }))
+    }
+
+    /// Waits for the threads, which end when the service stops, and closes the record behind them. Blocks.
+    pub(super) fn close(self) {
+        for thread in self.threads {
+            // Its panic was logged by the hook.
+            let _ = thread.join();
+        }
+        self.healer.audit().close();
+    }
+}
+
+fn watchers(site: &Site<'_>) -> Watchers {
+    let options = watchers::Options {
+        drift: site.settings.drift.clone(),
+        labels: site.settings.labels.clone(),
+        row_time_max: Duration::from_micros(site.settings.inference.breaker.slow_after_us),
+    };
+    Watchers::new(options, Arc::clone(&site.service.fleet), site.service.scorer.entities_shared())
+}
+
+/// Takes the orders of people: through the executor where there is one, so that they are on the record.
+pub(super) fn orders(fleet: &Arc<Fleet>, executor: &Arc<OnceLock<Executor>>) -> OrdersOf {
+    let (fleet, executor) = (Arc::clone(fleet), Arc::clone(executor));
+    Box::new(move |order, mandate, reason| match executor.get() {
+        Some(executor) => recorded(executor, &fleet, (order, mandate, reason)),
+        None => fleet.perform(order, mandate, reason),
+    })
+}
+
+fn recorded(
+    executor: &Executor,
+    fleet: &Arc<Fleet>,
+    (order, mandate, reason): (&Order, &Mandate, &str),
+) -> Result<(), fleet::Error> {
+    let by = match mandate {
+        Mandate::Healing => "healing".to_owned(),
+        Mandate::Person { name } => name.clone(),
+    };
+    let wish = Wish {
+        what: order.name().to_owned(),
+        about: order.model().map(ToString::to_string).unwrap_or_default(),
+        by,
+        reason: reason.to_owned(),
+    };
+    let said: Arc<Mutex<Option<fleet::Error>>> = Arc::default();
+    let work = {
+        let (fleet, said) = (Arc::clone(fleet), Arc::clone(&said));
+        let (order, mandate, reason) = (order.clone(), mandate.clone(), reason.to_owned());
+        move || {
+            fleet.perform(&order, &mandate, &reason).map_err(|error| {
+                let text = error.to_string();
+                *said.lock() = Some(error);
+                text
+            })
+        }
+    };
+    match executor.wish(wish, Box::new(work), ORDER_WAIT) {
+        Ok(()) => Ok(()),
+        Err(refused) => Err(said.lock().take().unwrap_or_else(|| unrecorded(&refused))),
+    }
+}
+
+fn unrecorded(refused: &Refused) -> fleet::Error {
+    fleet::Error::Unsaved(refused.to_string())
+}
