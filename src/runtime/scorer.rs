@@ -233,7 +233,9 @@ impl Scorer {
         });
         let is_recorded = recorded.await;
         if let (true, Some(feed)) = (is_recorded, self.inner.feed.get()) {
-            labels.iter().for_each(|label| feed.offer_label(label));
+            for label in labels {
+                feed.offer_label(label);
+            }
         }
         is_recorded.then_some(outcomes)
     }

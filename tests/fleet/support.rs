@@ -171,7 +171,7 @@ pub(crate) fn open(directory: Arc<tempfile::TempDir>, setup: &Setup) -> World {
     let register = Register::open(Some(&directory.path().join("state"))).expect("a register");
     let chosen = register.choose(&models);
     let inference = InferenceOptions::default();
-    let resident = Resident::load_allowed(&chosen, inference, &setup.limits, &|model| register.allows(model));
+    let resident = Resident::load_allowed(&chosen, &inference, &setup.limits, &|model| register.allows(model));
     let schema = Arc::new(Schema::parse(&text("features.toml")).expect("a schema"));
     let schema = resident.schema.clone().unwrap_or(schema);
     let entities = Entities::new(entities::Options::default(), &[Arc::clone(&schema)]).expect("entities");

@@ -26,7 +26,7 @@ use crate::runtime::watchers::{self, Watchers};
 use crate::tasks::Shutdown;
 
 /// How long a person's order may take before they are told that it takes longer.
-const ORDER_WAIT: Duration = Duration::from_secs(60);
+const ORDER_WAIT: Duration = Duration::from_mins(1);
 
 /// The parts of the service that healing works with.
 pub(super) struct Site<'a> {

@@ -58,6 +58,7 @@ pub(in crate::edge::http) fn service_with(setup: Setup, protocol: Option<Arc<Pro
     let service = Service {
         scorer,
         fleet,
+        host: Arc::new(crate::runtime::host::Host::here(crate::healing::host::Limits::default())),
         orders: Box::new(move |order, mandate, reason| orders.perform(order, mandate, reason)),
         clock,
         contract: Contract::new(Arc::new(RateTable::identity(Currency::parse("EUR").expect("a currency")))),
