@@ -84,6 +84,7 @@ fn rig(hang_after: Duration) -> Rig {
         active: MODEL.into(),
         standby: String::new(),
         runtime_library: None,
+        staged: None,
     };
     let inference =
         InferenceOptions { hang_after, breaker: options(), faults: faults.clone(), ..InferenceOptions::default() };
@@ -100,6 +101,7 @@ fn rig(hang_after: Duration) -> Rig {
         policy: Arc::new(Policy::parse(include_str!("../config/policy.toml")).expect("a policy")),
         rates: Arc::new(RateTable::identity(Currency::EUR)),
         rule_counters: Arc::default(),
+        rolled_back: false,
     };
     let parts = Parts {
         slot: Arc::new(Slot::new(release)),
@@ -109,6 +111,7 @@ fn rig(hang_after: Duration) -> Rig {
         clock: Clock::manual(Timestamp::from_seconds(T0)),
         explanations: Budget::new(&explainer::Options { cpu_ms_per_second: 0 }, Moment::now()),
         ownership: None,
+        tap: Arc::default(),
     };
     let scorer = Scorer::new(
         parts,
