@@ -1,6 +1,5 @@
 //! What watches over models: the guard of starts, the guards of models and their threads.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,37 +8,58 @@ use tokio::task::JoinHandle;
 use crate::config::Settings;
 use crate::domain::Timestamp;
 use crate::edge::http::Service;
+use crate::healing::lifecycle::{Mandate, Order};
 use crate::runtime::boot::BootGuard;
 use crate::runtime::clock::Clock;
+use crate::runtime::fleet::Register;
 use crate::runtime::guard::{self, Watch};
 use crate::runtime::release::{bundle, sha256};
 use crate::runtime::slot::Release;
 use crate::tasks::{self, OnExit, Shutdown};
+use crate::telemetry::fleet::RegisterUnsaved;
 use crate::telemetry::guard::ModelCrashes;
 
 /// How often the guard of starts looks at the time.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Opens the guard of starts. Where it bans the active model, the standby takes its place in the settings.
-pub(super) fn boot(settings: &mut Settings) -> Arc<BootGuard> {
+/// Opens the guard of starts. A model that it bans is quarantined; one the register does not know leaves its place in the
+/// settings, and the standby takes it.
+pub(super) fn boot(settings: &mut Settings, register: Register, clock: &Clock) -> (Arc<BootGuard>, Register) {
     let boot = BootGuard::open(settings.state.as_ref().map(|state| state.directory.as_path()));
     if !settings.models.enabled {
-        return Arc::new(boot);
+        return (Arc::new(boot), register);
     }
-    if is_banned(&boot, &settings.models.directory.join(&settings.models.active)) {
+    let register = quarantine(&boot, register, (settings, clock));
+    let is_out = |name: &str| {
+        let folder = settings.models.directory.join(name);
+        let hash = std::fs::read(folder.join(bundle::MANIFEST)).map(|manifest| sha256(&manifest));
+        // One that cannot be read is told about when it is loaded.
+        hash.is_ok_and(|hash| boot.is_banned(&hash) && register.lives().get(&hash).is_none())
+    };
+    let (is_active_out, is_standby_out) = (is_out(&settings.models.active), is_out(&settings.models.standby));
+    if is_standby_out {
+        settings.models.standby.clear();
+    }
+    if is_active_out {
         let crashes = boot.verdict().map_or(0, |suspect| suspect.crashes);
         ModelCrashes { model: &settings.models.active, crashes }.emit();
         settings.models.active = std::mem::take(&mut settings.models.standby);
     }
-    if is_banned(&boot, &settings.models.directory.join(&settings.models.standby)) {
-        settings.models.standby.clear();
-    }
-    Arc::new(boot)
+    (Arc::new(boot), register)
 }
 
-/// Tells whether the bundle in a folder is banned; one that cannot be read is told about when it is loaded.
-fn is_banned(boot: &BootGuard, folder: &Path) -> bool {
-    std::fs::read(folder.join(bundle::MANIFEST)).is_ok_and(|manifest| boot.is_banned(&sha256(&manifest)))
+/// Quarantines the model with which the process ended too often, where the register knows it.
+fn quarantine(boot: &BootGuard, register: Register, (settings, clock): (&Settings, &Clock)) -> Register {
+    let Some(suspect) = boot.verdict().filter(|suspect| suspect.is_banned) else { return register };
+    let order = Order::Quarantine { model: suspect.model.clone() };
+    let cause = format!("the process ended {} times in a row soon after it was activated", suspect.crashes);
+    let Ok(lives) = register.lives().after(&order, &Mandate::Healing, clock.now(), &cause) else { return register };
+    ModelCrashes { model: &suspect.model.to_string(), crashes: suspect.crashes }.emit();
+    if let Err(error) = register.save(&settings.models, &lives) {
+        // It is banned all the same; the next start finds it out again.
+        RegisterUnsaved { error: &error }.emit();
+    }
+    register.with_lives(lives)
 }
 
 /// The model of a release is activated.

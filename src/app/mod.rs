@@ -14,6 +14,7 @@ mod models;
 mod replay;
 mod retraining;
 mod schemas;
+mod server;
 mod state;
 mod stream;
 mod vitals;
@@ -35,7 +36,7 @@ use crate::runtime::clock::{Clock, Moment};
 use crate::runtime::entities::Entities;
 use crate::runtime::executor::Executor;
 use crate::runtime::explainer::Budget;
-use crate::runtime::fleet::{self, Fleet, Register, Tap};
+use crate::runtime::fleet::{self, Register, Tap};
 use crate::runtime::host::Host;
 use crate::runtime::release::gates;
 use crate::runtime::reload::{Reloader, Texts};
@@ -120,48 +121,40 @@ impl App {
         let access = Access::choose(settings.keys.clone(), settings.listen.ip(), settings.allow_insecure);
         let access = access.map_err(|reason| anyhow::anyhow!(reason))?;
         let clock = Clock::system();
-        let boot = guards::boot(&mut settings);
         let State { ledger, store, gate } = State::open(&settings)?;
-        let register = Register::open(settings.state.as_ref().map(|state| state.directory.as_path()))?;
+        let directory = settings.state.as_ref().map(|state| state.directory.clone());
+        let (boot, register) = guards::boot(&mut settings, Register::open(directory.as_deref())?, &clock);
         let resident = models::resident(&settings, &register);
-        let schema = match &resident.schema {
-            Some(schema) => Arc::clone(schema),
-            None => Arc::new(schema_without_bundle()?),
-        };
-        let mut schemas = vec![Arc::clone(&schema)];
-        schemas.extend(resident.standby.iter().map(|standby| Arc::clone(&standby.schema)));
+        let (schema, schemas) = schemas_of(&resident)?;
         let texts = Texts::read(&settings.files)?;
         let stream = Stream::prepare(&settings, store.as_ref())?;
         let store = if stream.is_some() { store.map(Store::with_stream) } else { store };
         let ownership = stream.as_ref().map(|stream| Arc::clone(&stream.ownership));
         let entities = Arc::new(Entities::with_partitions(settings.entities.clone(), &schemas, ownership.clone())?);
         let lists_file = store.as_ref().map(Store::lists_file);
-        let mut release = release(&settings, &resident, &schema, (&entities, &texts))?;
+        let mut first = release(&settings, &resident, &schema, (&entities, &texts))?;
         if let Some(file) = &lists_file {
-            release.lists = Arc::new(file.load_into(Lists::clone(&release.lists))?);
+            first.lists = Arc::new(file.load_into(Lists::clone(&first.lists))?);
         }
-        let slot = Arc::new(Slot::new(release));
+        let slot = Arc::new(Slot::new(first));
         guards::begin(&boot, &slot.load(), &clock);
         announce(&slot.load());
         let tap = Arc::new(Tap::default());
-        let scorer = Scorer::new(
-            Parts {
-                slot: Arc::clone(&slot),
-                entities: Arc::clone(&entities),
-                ledger: Arc::clone(&ledger),
-                gate,
-                clock: clock.clone(),
-                explanations: Budget::new(&settings.explain, Moment::now()),
-                ownership,
-                tap: Arc::clone(&tap),
-            },
-            scorer_options(&settings),
-        );
+        let parts = Parts {
+            slot: Arc::clone(&slot),
+            entities: Arc::clone(&entities),
+            ledger: Arc::clone(&ledger),
+            gate,
+            clock: clock.clone(),
+            explanations: Budget::new(&settings.explain, Moment::now()),
+            ownership,
+            tap: Arc::clone(&tap),
+        };
+        let scorer = Scorer::new(parts, scorer_options(&settings));
         let vitals = vitals::Vitals::new(&entities, &ledger, &slot, &schemas);
         vitals.export(&settings);
         let parts = fleet::Parts { slot, entities: Arc::clone(&entities), clock: clock.clone(), tap };
-        let fleet = Arc::new(Fleet::new(models::fleet_options(&settings)?, parts, register, &resident));
-        models::export(&fleet);
+        let fleet = models::fleet(&settings, parts, register, &resident)?;
         if stream.is_some() {
             Stream::tell_inexact(&schemas, &settings.partition_key);
         }
@@ -175,7 +168,7 @@ impl App {
             access,
             limits: settings.limits.clone(),
             protocol: settings.protocol.enabled.then(protocol),
-            orders: healing::orders(&fleet, &executor),
+            orders: healing::orders(&fleet, &executor, &boot),
             fleet: Arc::clone(&fleet),
             vitals: Box::new(move || vitals.read()),
             writer: DecisionWriter::default(),
@@ -213,17 +206,7 @@ impl App {
         if matches!(service.access, Access::Insecure) {
             InsecureAccess { address: &address }.emit();
         }
-        let server = tasks::spawn("http", OnExit::Finish, shutdown.clone(), {
-            let parts = parking_lot::Mutex::new(Some((listener, Arc::clone(&service), shutdown.clone())));
-            let options = settings.server.clone();
-            move || {
-                let (parts, options) = (parts.lock().take(), options.clone());
-                async move {
-                    let Some((listener, service, shutdown)) = parts else { return };
-                    http::serve(listener, http::router(Arc::clone(&service)), service, shutdown, options).await;
-                }
-            }
-        });
+        let server = server::serve(listener, &service, &settings, &shutdown);
         let _guards = guards::watch(&service, Arc::clone(&boot), &settings, &shutdown);
         let site = healing::Site {
             settings: &settings,
@@ -290,6 +273,17 @@ pub fn release_of(mut settings: Settings) -> anyhow::Result<Arc<Release>> {
     let entities = Entities::new(settings.entities.clone(), std::slice::from_ref(&schema))?;
     let texts = Texts::read(&settings.files)?;
     Ok(Slot::new(release(&settings, &resident, &schema, (&entities, &texts))?).load())
+}
+
+/// Returns the schema that answers, and all that entities are watched for.
+fn schemas_of(resident: &Resident) -> anyhow::Result<(Arc<Schema>, Vec<Arc<Schema>>)> {
+    let schema = match &resident.schema {
+        Some(schema) => Arc::clone(schema),
+        None => Arc::new(schema_without_bundle()?),
+    };
+    let mut schemas = vec![Arc::clone(&schema)];
+    schemas.extend(resident.standby.iter().map(|standby| Arc::clone(&standby.schema)));
+    Ok((schema, schemas))
 }
 
 fn schema_without_bundle() -> anyhow::Result<Schema> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::config::Settings;
-use crate::runtime::fleet::{Fleet, Options, Register};
+use crate::runtime::fleet::{Fleet, Options, Parts, Register};
 use crate::runtime::release::gates::Limits;
 use crate::runtime::resident::Resident;
 use crate::telemetry::metrics;
@@ -16,8 +16,19 @@ pub(super) fn resident(settings: &Settings, register: &Register) -> Resident {
     Resident::load_allowed(&chosen, &settings.inference, &limits(settings), &|model| register.allows(model))
 }
 
-/// Tells the fleet what it needs to know of the settings.
-pub(super) fn fleet_options(settings: &Settings) -> anyhow::Result<Options> {
+/// Makes the fleet and exports how it stands.
+pub(super) fn fleet(
+    settings: &Settings,
+    parts: Parts,
+    register: Register,
+    resident: &Resident,
+) -> anyhow::Result<Arc<Fleet>> {
+    let fleet = Arc::new(Fleet::new(options(settings)?, parts, register, resident));
+    export(&fleet);
+    Ok(fleet)
+}
+
+fn options(settings: &Settings) -> anyhow::Result<Options> {
     Ok(Options {
         settings: settings.fleet.clone(),
         models: settings.models.clone(),
@@ -32,7 +43,7 @@ fn limits(settings: &Settings) -> Limits {
 }
 
 /// Exports how the fleet stands with every scrape.
-pub(super) fn export(fleet: &Arc<Fleet>) {
+fn export(fleet: &Arc<Fleet>) {
     let fleet = Arc::downgrade(fleet);
     metrics().before_scrape(move |_| {
         if let Some(fleet) = fleet.upgrade() {

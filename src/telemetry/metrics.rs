@@ -193,17 +193,23 @@ impl<C: Collector> Collector for Shared<C> {
     }
 }
 
+/// Makes the histograms of a decision's stages.
+fn stages(build: &Builder) -> Shared<Latencies> {
+    let latency = Shared::new(Latencies::new(
+        "fraudd_decision_stage_seconds",
+        "Where the time of a decision went; queue is the wait for an inference thread.",
+        "stage",
+        &STAGES,
+    ));
+    build.register(latency.clone());
+    latency
+}
+
 impl Metrics {
     fn new() -> Self {
         let build = Builder { registry: Registry::new() };
         let reasons = DegradedReason::ALL.map(DegradedReason::name);
-        let latency = Shared::new(Latencies::new(
-            "fraudd_decision_stage_seconds",
-            "Where the time of a decision went; queue is the wait for an inference thread.",
-            "stage",
-            &STAGES,
-        ));
-        build.register(latency.clone());
+        let latency = stages(&build);
         build.register(Process::new());
         Self {
             decisions: build.decisions(),

@@ -89,11 +89,22 @@ fn watchers(site: &Site<'_>) -> Watchers {
 }
 
 /// Takes the orders of people: through the executor where there is one, so that they are on the record.
-pub(super) fn orders(fleet: &Arc<Fleet>, executor: &Arc<OnceLock<Executor>>) -> OrdersOf {
-    let (fleet, executor) = (Arc::clone(fleet), Arc::clone(executor));
-    Box::new(move |order, mandate, reason| match executor.get() {
-        Some(executor) => recorded(executor, &fleet, (order, mandate, reason)),
-        None => fleet.perform(order, mandate, reason),
+pub(super) fn orders(fleet: &Arc<Fleet>, executor: &Arc<OnceLock<Executor>>, boot: &Arc<BootGuard>) -> OrdersOf {
+    let (fleet, executor, boot) = (Arc::clone(fleet), Arc::clone(executor), Arc::clone(boot));
+    Box::new(move |order, mandate, reason| {
+        let before = fleet.facts().active;
+        match executor.get() {
+            Some(executor) => recorded(executor, &fleet, (order, mandate, reason)),
+            None => fleet.perform(order, mandate, reason),
+        }?;
+        let Some(active) = fleet.facts().active else { return Ok(()) };
+        if before.is_none_or(|before| before.model != active.model) {
+            boot.begin(&active.model, active.since);
+        }
+        if let Order::Release { model } = order {
+            boot.forgive(&model.sha256);
+        }
+        Ok(())
     })
 }
 
