@@ -18,7 +18,7 @@ help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 run: build ## Starts the service on 127.0.0.1:8080 with the shipped models.
-	@exec target/release/fraudd serve --config config/run.toml --listen $(ADDRESS)
+	@exec target/release/fraudd serve --config config/run.toml --config config/detectors.toml --listen $(ADDRESS)
 
 build: runtime ## Builds the release binary.
 	cargo build --release --locked --bin fraudd
