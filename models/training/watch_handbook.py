@@ -104,7 +104,7 @@ def labels_until(raw, path):
     with open(path, "w") as out:
         for number, fraud, when in zip(known["TRANSACTION_ID"], known["TX_FRAUD"], came):
             label = "fraud" if fraud else "legitimate"
-            out.write(json.dumps({"transaction_id": str(number), "label": label, "occurred_at": when}) + "\n")
+            out.write(json.dumps({"transaction_id": str(number), "label": label, "occurred_at": when, "source": "feed"}) + "\n")
 
 
 def acting(told):

@@ -39,7 +39,9 @@ pub struct Channel {
     learned: Vec<Learned>,
     counts: Vec<u32>,
     fullest: Option<usize>,
-    /// Worth of a vote for the fullest bin, and for another one, if it stands still.
+    /// Worth of a vote for a bin, and for another one, if that bin piles up and if it stands still: of each bin.
+    spikes: Vec<[(f64, f64); 2]>,
+    /// The second of the fullest bin.
     stuck_worths: (f64, f64),
     stuck: Run,
     mirror: Option<Mirror>,
@@ -75,6 +77,7 @@ impl Channel {
             histogram: vec![0.0; bins],
             every_blocks,
         });
+        let spikes = (0..bins).map(|bin| [spike(&set, bin, PILE), spike(&set, bin, STUCK)]).collect();
         let mut channel = Self {
             set,
             worths,
@@ -85,6 +88,7 @@ impl Channel {
             learned: learned.into(),
             counts: vec![0; bins],
             fullest: None,
+            spikes,
             stuck_worths: (0.0, 0.0),
             stuck: Run::default(),
             mirror: None,
@@ -154,8 +158,8 @@ impl Channel {
         }
         self.fullest = fullest;
         if let Some(full) = fullest {
-            self.stuck_worths = self.spike(full, STUCK);
-            let (hit, miss) = self.spike(full, PILE);
+            let [(hit, miss), stuck] = self.spikes[full];
+            self.stuck_worths = stuck;
             self.set_column(self.width - 1, |bin| if bin == full { hit } else { miss });
         }
     }
@@ -166,18 +170,13 @@ impl Channel {
         let total = histogram.iter().sum::<f64>() + SHRINK_VOTES;
         let law = histogram.iter().zip(&self.set.shares).map(|(count, p)| (count + SHRINK_VOTES * p) / total);
         let law: Vec<f64> = law.collect();
+        if self.set.holds(&law) {
+            // No benign law gains, so this one promises nothing: what follows would say so, and takes long.
+            return None;
+        }
         let worths = self.set.increments(&law);
         let growth: f64 = law.iter().zip(&worths).map(|(q, s)| q * s).sum();
         (growth > GROWTH_MIN).then_some(worths)
-    }
-
-    /// The worth of a vote inside and outside a bin that takes this share of all; the normaliser has two levels
-    /// only, so that it needs no sorting.
-    fn spike(&self, bin: usize, share: f64) -> (f64, f64) {
-        let (_, high) = self.set.bounds(bin);
-        let (inside, outside) = (1.0 - share + share / self.set.shares[bin], 1.0 - share);
-        let normaliser = outside + (inside - outside) * high;
-        ((inside / normaliser).ln(), (outside / normaliser).ln())
     }
 
     fn set_column(&mut self, column: usize, worth: impl Fn(usize) -> f64) {
@@ -283,6 +282,15 @@ impl Channel {
     pub fn votes(&self) -> u64 {
         self.votes
     }
+}
+
+/// The worth of a vote inside and outside a bin that takes this share of all; the normaliser has two levels only, so that
+/// it needs no sorting.
+fn spike(set: &Tolerance, bin: usize, share: f64) -> (f64, f64) {
+    let (_, high) = set.bounds(bin);
+    let (inside, outside) = (1.0 - share + share / set.shares[bin], 1.0 - share);
+    let normaliser = outside + (inside - outside) * high;
+    ((inside / normaliser).ln(), (outside / normaliser).ln())
 }
 
 /// Where runs saturate.

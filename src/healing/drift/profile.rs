@@ -175,16 +175,11 @@ impl Cells {
         self.bins() + if value.is_nan() { 2 } else { 3 }
     }
 
-    /// Counts the edges below a value: all of them, several at once, for values are too irregular to be guessed. The
-    /// counters are as wide as an edge, so that they stay in the same register.
+    /// Counts the edges below a value: all of them, for values are too irregular to be guessed. The count is as wide as an
+    /// edge, so that the compiler does several at once.
     fn bin(&self, value: f32) -> usize {
-        let mut below = [0_u32; LANES];
-        for edges in self.edges.as_chunks::<LANES>().0 {
-            for (count, edge) in below.iter_mut().zip(edges) {
-                *count += u32::from(*edge < value);
-            }
-        }
-        (below.iter().sum::<u32>() as usize).min(self.bins() - 1)
+        let below: u32 = self.edges.iter().map(|edge| u32::from(*edge < value)).sum();
+        (below as usize).min(self.bins() - 1)
     }
 
     /// Returns the ordinary bin that a raw cell votes for; `None` where there is no finite value.
