@@ -12,13 +12,13 @@ ADDRESS ?= 127.0.0.1:8080
 ENGINE ?= $(shell command -v podman || echo docker)
 IMAGE ?= localhost/fraudd:latest
 
-.PHONY: help run build runtime python test crash-test format lint unit doc deny operators image container-test cluster-test alerts-test k8s-test bench bench-rest bench-kafka oip-test kafka-test chaos-kafka kafka kafka-stop kafka-delete loadtest handbook heal-handbook converters model release clean
+.PHONY: help run build runtime python test crash-test format lint unit doc deny operators image container-test cluster-test alerts-test k8s-test bench bench-rest bench-kafka oip-test kafka-test chaos-kafka kafka kafka-stop kafka-delete loadtest handbook heal-handbook watch-handbook converters model release clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 run: build ## Starts the service on 127.0.0.1:8080 with the shipped models.
-	@exec target/release/fraudd serve --config config/run.toml --listen $(ADDRESS)
+	@exec target/release/fraudd serve --config config/run.toml --config config/detectors.toml --listen $(ADDRESS)
 
 build: runtime ## Builds the release binary.
 	cargo build --release --locked --bin fraudd
@@ -114,6 +114,9 @@ model: build python ## Simulates, trains, packs and validates both shipped bundl
 
 handbook: build python ## Feature parity, metric parity and average precision on the reference data, through the running service.
 	models/training/handbook.sh
+
+watch-handbook: build python ## What the detectors raise on the reference data: nothing in stationary weeks, and what was injected.
+	models/training/watch_handbook.sh
 
 heal-handbook: build python ## How much retraining heals a cold-started model on the reference data, by average precision.
 	models/training/heal_handbook.sh

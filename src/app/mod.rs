@@ -8,6 +8,7 @@
 //! it serves on rules, and says so.
 
 mod calibrate;
+mod dry_run;
 mod guards;
 mod healing;
 mod models;
@@ -50,6 +51,7 @@ use crate::tasks::{self, OnExit, Shutdown};
 use crate::telemetry::events::{InsecureAccess, ReleaseLoaded, ServiceStarted};
 use crate::telemetry::{RuleCounters, otlp, trace};
 pub use calibrate::calibrate;
+pub use dry_run::{DryRun, Raised, dry_run};
 pub use replay::{Alarms, ReplayOptions, ReplayReport, replay};
 use retraining::Outbound;
 pub use retraining::REQUESTED;

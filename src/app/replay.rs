@@ -95,12 +95,20 @@ pub fn replay(
     replay_each(settings, options, progress, &mut |_| {})
 }
 
-/// The same, and `each` sees every record in its order.
+/// What happened in a history.
+pub(super) enum Happened<'a> {
+    /// A transaction was decided.
+    Decided(&'a Record),
+    /// A label came.
+    Labelled(&'a Label),
+}
+
+/// The same, and `each` sees everything in its order.
 pub(super) fn replay_each(
     mut settings: Settings,
     options: &ReplayOptions,
     progress: &dyn Fn(u64, u64),
-    each: &mut dyn FnMut(&Record),
+    each: &mut dyn FnMut(Happened<'_>),
 ) -> anyhow::Result<ReplayReport> {
     settings.state = Some(store::Options {
         directory: options.directory.clone(),
@@ -192,7 +200,7 @@ struct Replay<'a> {
     scorer: Scorer,
     report: &'a mut ReplayReport,
     rows: Vec<Row>,
-    each: &'a mut dyn FnMut(&Record),
+    each: &'a mut dyn FnMut(Happened<'_>),
 }
 
 impl Replay<'_> {
@@ -214,6 +222,9 @@ impl Replay<'_> {
             }
             if !due.is_empty() && self.scorer.label(&due).await.is_none() {
                 bail!("labels could not be recorded: the log says why");
+            }
+            for label in &due {
+                (self.each)(Happened::Labelled(label));
             }
             let fraud = truth.get(transaction.id()).copied().unwrap_or(false);
             self.score(transaction, fraud).await?;
@@ -261,7 +272,7 @@ impl Replay<'_> {
     }
 
     fn take(&mut self, record: &Arc<Record>, fraud: bool) {
-        (self.each)(record);
+        (self.each)(Happened::Decided(record));
         let decision = &record.decision;
         self.report.outcomes[decision.outcome as usize] += 1;
         let score = decision.score.map(crate::domain::Score::get);

@@ -30,6 +30,7 @@ pub(super) fn drift(reader: &mut Reader) -> drift::Options {
         merchant_votes_max: count(reader, "healing.drift.merchant_votes_max", 1_000).get(),
         tolerance: above(reader, "healing.drift.tolerance", 0.0),
         tolerances: tolerances(reader),
+        calibrated_for: reader.get("healing.drift.calibrated_for"),
         uncalibrated: reader.get("healing.drift.uncalibrated"),
         excluded: reader.get("healing.drift.excluded"),
         slack: share(reader, "healing.drift.slack"),

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::*;
+use crate::runtime::release::bundle::Bundle;
 
 fn load(file: &str, environment: &[(&str, &str)]) -> Result<(Settings, Vec<Effective>), Vec<Fault>> {
     let mut written = tempfile::Builder::new().suffix(".toml").tempfile().expect("a file");
@@ -29,6 +30,21 @@ fn the_shipped_run_file_is_valid() {
     let file = include_str!("../../config/run.toml");
     let (settings, _) = load(file, &[]).expect("valid");
     assert_eq!(settings.rates.to_base(1_000, Currency::parse("USD").expect("USD")), Some(920));
+}
+
+/// Made by `fraudd calibrate`; a bundle with another schema needs it made anew.
+#[test]
+fn the_shipped_tolerances_are_those_of_the_shipped_bundle() {
+    let bundle = Bundle::load("models/card-fraud/1.0.0".as_ref()).expect("the shipped bundle");
+    let (settings, _) = load(include_str!("../../config/detectors.toml"), &[]).expect("valid");
+    assert_eq!(settings.drift.calibrated_for, bundle.schema.hash(), "the bundle has another schema: calibrate anew");
+    assert!(settings.drift.may_act() && settings.drift.of_schema(bundle.schema.hash()).may_act());
+    let inputs = bundle.input_names();
+    let named = settings.drift.tolerances.keys().chain(&settings.drift.excluded);
+    let unknown: Vec<_> = named.filter(|name| *name != "score" && !inputs.contains(&name.as_str())).collect();
+    assert!(unknown.is_empty(), "no inputs of the bundle: {unknown:?}");
+    let (defaults, _) = Settings::load(&[], Vec::new()).expect("valid");
+    assert!(!defaults.drift.may_act(), "without the file nothing is acted on");
 }
 
 #[test]

@@ -223,7 +223,8 @@ impl Watchers {
         if is_other {
             self.active = active.as_ref().and_then(|model| {
                 let loaded = self.fleet.loaded().into_iter().find(|loaded| loaded.model.reference == *model)?;
-                let mut watch = Watch::new(model.clone(), profile_of(&loaded), &self.options.drift);
+                let options = self.options.drift.of_schema(loaded.schema.hash());
+                let mut watch = Watch::new(model.clone(), profile_of(&loaded), &options);
                 watch.rearm(now);
                 Some(Active { loaded, watch })
             });

@@ -62,7 +62,7 @@ impl Block {
 
     /// Returns one column of the votes.
     pub(crate) fn column(&self, place: usize) -> impl Iterator<Item = usize> + Clone {
-        self.cells.iter().skip(place).step_by(self.width.max(1)).map(|cell| usize::from(*cell))
+        self.cells.chunks_exact(self.width.max(1)).map(move |row| usize::from(row[place]))
     }
 
     /// Empties it.

@@ -26,6 +26,8 @@ pub struct Options {
     pub tolerance: f64,
     /// The same for single features and for `score`, where a calibration found that they need it.
     pub tolerances: BTreeMap<String, f64>,
+    /// The schema whose features the tolerances were calibrated for, by its hash; empty for any.
+    pub calibrated_for: String,
     /// What findings on distributions are worth while no tolerance has been calibrated: every stream has rhythms, and
     /// a baseline alone does not know them.
     pub uncalibrated: Standing,
@@ -89,6 +91,7 @@ impl Default for Options {
             merchant_votes_max: 5,
             tolerance: 0.15,
             tolerances: BTreeMap::new(),
+            calibrated_for: String::new(),
             uncalibrated: Standing::Advisory,
             excluded: BTreeSet::new(),
             slack: 0.001,
@@ -108,6 +111,16 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Returns the options for a model with this schema: what was calibrated for another one says nothing about it, and
+    /// is left out with the standing that it gave.
+    #[must_use]
+    pub fn of_schema(&self, schema_hash: &str) -> Self {
+        if self.calibrated_for.is_empty() || self.calibrated_for == schema_hash {
+            return self.clone();
+        }
+        Self { tolerances: BTreeMap::new(), excluded: BTreeSet::new(), calibrated_for: String::new(), ..self.clone() }
+    }
+
     /// Returns the tolerance of a feature, or of the scores under `score`.
     #[must_use]
     pub fn tolerance_of(&self, name: &str) -> f64 {
@@ -117,7 +130,7 @@ impl Options {
     /// Tells whether findings on distributions may be acted on.
     #[must_use]
     pub fn may_act(&self) -> bool {
-        !self.tolerances.is_empty() || self.uncalibrated == Standing::Acting
+        !self.tolerances.is_empty() || !self.calibrated_for.is_empty() || self.uncalibrated == Standing::Acting
     }
 
     /// Returns what the statistics have to reach, in logarithms of blocks.
@@ -138,4 +151,21 @@ pub struct Limits {
     pub advisory: f64,
     /// From here on what was found counts as over.
     pub ended: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tolerances_of_another_schema_do_not_count() {
+        let tolerances = BTreeMap::from([("amount".to_owned(), 2.0)]);
+        let calibrated = Options { tolerances, calibrated_for: "a".to_owned(), ..Options::default() };
+        assert!(calibrated.of_schema("a").may_act() && calibrated.of_schema("a").tolerance_of("amount") > 1.9);
+        assert!(!calibrated.of_schema("b").may_act() && calibrated.of_schema("b").tolerance_of("amount") < 0.2);
+        let needless = Options { calibrated_for: "a".to_owned(), ..Options::default() };
+        assert!(needless.of_schema("a").may_act(), "calibrated, and no feature needs more");
+        let anywhere = Options { calibrated_for: String::new(), ..calibrated };
+        assert!(anywhere.of_schema("b").may_act());
+    }
 }

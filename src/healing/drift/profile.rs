@@ -175,12 +175,11 @@ impl Cells {
         self.bins() + if value.is_nan() { 2 } else { 3 }
     }
 
+    /// Counts the edges below a value: all of them, for values are too irregular to be guessed. The count is as wide as an
+    /// edge, so that the compiler does several at once.
     fn bin(&self, value: f32) -> usize {
-        let mut below = 0;
-        for lane in self.edges.chunks_exact(LANES) {
-            below += lane.iter().map(|edge| usize::from(*edge < value)).sum::<usize>();
-        }
-        below.min(self.bins() - 1)
+        let below: u32 = self.edges.iter().map(|edge| u32::from(*edge < value)).sum();
+        (below as usize).min(self.bins() - 1)
     }
 
     /// Returns the ordinary bin that a raw cell votes for; `None` where there is no finite value.

@@ -43,6 +43,13 @@ impl Tolerance {
         (self.low[bin], self.low[bin] + self.free[bin])
     }
 
+    /// Tells whether a law is benign.
+    #[must_use]
+    pub fn holds(&self, law: &[f64]) -> bool {
+        let bounds = self.low.iter().zip(&self.free);
+        bounds.zip(law).all(|((low, free), share)| *low <= *share && *share <= low + free)
+    }
+
     /// Returns the largest mean that these weights can have over the set.
     #[must_use]
     pub fn largest_mean(&self, weights: &[f64]) -> f64 {

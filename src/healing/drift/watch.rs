@@ -352,9 +352,10 @@ impl Input {
 
     /// Returns the largest evidence (log) that the feature lost its values, and how.
     pub(super) fn lost_log(&self) -> (f64, Lost) {
-        let of_values = self.lost.iter().zip(Lost::OF_VALUES).map(|(rate, kind)| (rate.log(), kind));
-        let stuck = self.channel.as_ref().map(|channel| (channel.stuck_log(), Lost::Stuck));
-        of_values.chain(stuck).max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((0.0, Lost::Null))
+        let of_values = self.lost.iter().zip(Lost::OF_VALUES).map(|(rate, kind)| (rate.run(), kind));
+        let stuck = self.channel.as_ref().map(|channel| (channel.stuck_run(), Lost::Stuck));
+        let most = of_values.chain(stuck).max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((0.0, Lost::Null));
+        (if most.0 > 1.0 { most.0.ln() } else { 0.0 }, most.1)
     }
 
     fn clear(&mut self) {

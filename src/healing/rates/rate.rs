@@ -37,6 +37,8 @@ pub struct Rate {
     fresh: [Run; ALTERNATIVES],
     shown: f64,
     shown_votes: f64,
+    /// What a block of so many votes leaves of what is shown.
+    keep: (u32, f64),
     votes: u64,
 }
 
@@ -46,7 +48,18 @@ impl Rate {
     pub fn new(direction: Direction, bound: f64) -> Self {
         let (bound, worths) = worths(direction, bound);
         let (runs, idle) = ([Run::default(); ALTERNATIVES], (0, [1.0; ALTERNATIVES]));
-        Self { bound, worths, runs, idle, fresh: runs, mirror: None, shown: 0.0, shown_votes: 0.0, votes: 0 }
+        Self {
+            bound,
+            worths,
+            runs,
+            idle,
+            fresh: runs,
+            mirror: None,
+            shown: 0.0,
+            shown_votes: 0.0,
+            keep: (0, 1.0),
+            votes: 0,
+        }
     }
 
     /// Counts a block of votes with so many hits.
@@ -79,15 +92,23 @@ impl Rate {
             }
         }
         self.votes += u64::from(votes);
-        let keep = 0.5_f64.powf(f64::from(votes) / SHOWN_HALF_LIFE);
-        self.shown = self.shown * keep + f64::from(hits);
-        self.shown_votes = self.shown_votes * keep + f64::from(votes);
+        if self.keep.0 != votes {
+            self.keep = (votes, 0.5_f64.powf(f64::from(votes) / SHOWN_HALF_LIFE));
+        }
+        self.shown = self.shown * self.keep.1 + f64::from(hits);
+        self.shown_votes = self.shown_votes * self.keep.1 + f64::from(votes);
     }
 
     /// Returns the logarithm of the evidence, at least 0.
     #[must_use]
     pub fn log(&self) -> f64 {
         mean_log(self.runs.iter().map(|run| run.get()), ALTERNATIVES)
+    }
+
+    /// Returns the mean of the runs.
+    #[must_use]
+    pub fn run(&self) -> f64 {
+        self.runs.iter().map(|run| run.get()).sum::<f64>() / ALTERNATIVES as f64
     }
 
     /// Starts the mirror of the alternative that has gathered most.

@@ -80,7 +80,7 @@ fn control(
         seen.score = scored.score;
         seen
     });
-    let found = judge(profile, &options.drift, seen);
+    let found = judge(profile, &options.drift.of_schema(loaded.schema.hash()), seen);
     let rows = u32::try_from(scored.len()).unwrap_or(u32::MAX).max(1);
     StandbyControl {
         model: loaded.model.reference.clone(),
