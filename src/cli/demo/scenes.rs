@@ -59,7 +59,7 @@ pub(super) const SCENES: &[Scene] = &[
     model("fails", "every run of the model fails", Fault::Fail),
     Scene {
         alarms: &["slow_model"],
-        ..model("slow", "every run takes 60 ms more", Fault::Slow(Duration::from_millis(60)))
+        ..model("slow", "every run takes 200 ms more", Fault::Slow(Duration::from_millis(200)))
     },
     model("nan", "every score is not a number", Fault::NotANumber),
     model("hangs", "runs of the model never end", Fault::Hang),
