@@ -70,10 +70,10 @@ impl Seen {
                     self.found = Some((line.at, format!("{alarm}{subject}")));
                 }
             }
-            "breaker" if body["to"] == "open" && matches!(self.scene.inject, Inject::Model(_)) => {
-                if self.found.is_none() {
-                    self.found = Some((line.at, "breaker opens".to_owned()));
-                }
+            "breaker"
+                if body["to"] == "open" && matches!(self.scene.inject, Inject::Model(_)) && self.found.is_none() =>
+            {
+                self.found = Some((line.at, "breaker opens".to_owned()));
             }
             "plan" => {
                 for action in body["actions"].as_array().into_iter().flatten() {

@@ -93,7 +93,9 @@ fn world(history_days: u32) -> Options {
     let start = Timestamp::from_seconds(midnight).minus(Span::from_days(i64::from(days) + 1));
     let whole = Options::default();
     let mut rates = whole.rates;
-    Pattern::ALL.into_iter().for_each(|pattern| rates.set(pattern, whole.rates.of(pattern) / f64::from(PART)));
+    for pattern in Pattern::ALL {
+        rates.set(pattern, whole.rates.of(pattern) / f64::from(PART));
+    }
     Options {
         customers: whole.customers / PART,
         terminals: whole.terminals / PART,
