@@ -155,7 +155,7 @@ impl Stage<'_> {
     async fn follow(&mut self, seen: &mut Seen) -> anyhow::Result<()> {
         let began = Moment::now();
         let mut answered: Option<Moment> = None;
-        let mut told = 0;
+        let mut told = (false, 0);
         while !self.stop.is_asked() && began.elapsed() < self.patience {
             for line in self.watcher.records().await? {
                 seen.take(&line);
@@ -170,15 +170,15 @@ impl Stage<'_> {
         Ok(())
     }
 
-    fn tell_news(&self, seen: &Seen, told: usize) -> usize {
-        if let (0, Some((at, what))) = (told, &seen.found) {
+    /// Tells what is new since so much was told: whether it was found, and how many things were done.
+    fn tell_news(&self, seen: &Seen, (is_found, done): (bool, usize)) -> (bool, usize) {
+        if let (false, Some((at, what))) = (is_found, &seen.found) {
             (self.tell)(&format!("  {} found: {what}", after(seen.injected, *at)));
         }
-        let first = told.saturating_sub(1);
-        for (at, action, row) in seen.done.iter().skip(first) {
+        for (at, action, row) in seen.done.iter().skip(done) {
             (self.tell)(&format!("  {} done: {action} (row {row})", after(seen.injected, *at)));
         }
-        if seen.found.is_some() { seen.done.len() + 1 } else { told }
+        (seen.found.is_some(), seen.done.len())
     }
 
     async fn put_in(&mut self, seen: &mut Seen, victim: Option<&str>) -> anyhow::Result<()> {
