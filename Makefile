@@ -12,13 +12,16 @@ ADDRESS ?= 127.0.0.1:8080
 ENGINE ?= $(shell command -v podman || echo docker)
 IMAGE ?= localhost/fraudd:latest
 
-.PHONY: help run build runtime python test crash-test format lint unit doc deny operators image container-test cluster-test alerts-test k8s-test bench bench-rest bench-kafka oip-test kafka-test chaos-kafka kafka kafka-stop kafka-delete loadtest handbook heal-handbook watch-handbook converters model release clean
+.PHONY: help run demo build runtime python test crash-test format lint unit doc deny operators image container-test cluster-test alerts-test k8s-test bench bench-rest bench-kafka oip-test kafka-test chaos-kafka kafka kafka-stop kafka-delete loadtest handbook heal-handbook watch-handbook converters model release clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 run: build ## Starts the service on 127.0.0.1:8080 with the shipped models.
 	@exec target/release/fraudd serve --config config/run.toml --config config/detectors.toml --listen $(ADDRESS)
+
+demo: build ## Plays faults, a bad release, broken data and an attack, and shows how they are healed.
+	@exec target/release/fraudd demo
 
 build: runtime ## Builds the release binary.
 	cargo build --release --locked --bin fraudd

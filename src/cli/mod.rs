@@ -4,6 +4,7 @@ pub mod audit;
 pub mod calibrate;
 pub mod config;
 pub mod dead;
+pub mod demo;
 pub mod features;
 mod interrupt;
 pub mod model;
@@ -33,6 +34,7 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   fraudd serve                                     score over REST on 127.0.0.1:8080
+  fraudd demo                                      watch it heal itself
   fraudd simulate --days 30 --out tx.jsonl --labels labels.jsonl
   fraudd features --schema models/schemas/card-fraud.toml --history tx.jsonl --labels labels.jsonl --out train.csv
   fraudd model validate models/card-fraud/1.0.0
@@ -74,6 +76,8 @@ enum Command {
     Dead(dead::Args),
     /// Check a store, or copy what is readable of a damaged one
     Store(store::Args),
+    /// Play faults, bad releases, broken data and attacks, and watch the service heal itself
+    Demo(demo::Args),
     /// Write recorded decisions with their labels as rows to learn from
     TrainingSet(training_set::Args),
 }
@@ -95,6 +99,7 @@ pub fn run() -> ExitCode {
         Command::Topics(args) => topics::run(&args),
         Command::Dead(args) => dead::run(&args),
         Command::Store(args) => store::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::TrainingSet(args) => training_set::run(&args),
     };
     done.unwrap_or_else(|error: anyhow::Error| {

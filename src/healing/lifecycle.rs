@@ -211,6 +211,7 @@ impl Lives {
             self.find(model, trust, now);
         }
         let (active, standby) = (active.map(|(model, _)| model), standby.map(|(model, _)| model));
+        let is_first = self.all().all(|life| life.proven_at.is_none());
         if self.at(Stage::Active).map(|life| &life.model) != active {
             self.rollback = None;
         }
@@ -233,6 +234,10 @@ impl Lives {
                     "the settings name it",
                 );
             }
+        }
+        if is_first {
+            // Nothing answered before: nothing has changed that could be to blame.
+            self.last_change = None;
         }
         Ok(())
     }
