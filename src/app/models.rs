@@ -1,8 +1,7 @@
 //! The fleet under the roof: which bundles to start with, what the fleet is told, and who takes orders.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-
-use anyhow::Context;
 
 use crate::config::Settings;
 use crate::runtime::fleet::{Fleet, Options, Register};
@@ -17,14 +16,14 @@ pub(super) fn resident(settings: &Settings, register: &Register) -> Resident {
 }
 
 /// Tells the fleet what it needs to know of the settings.
-pub(super) fn fleet_options(settings: &Settings) -> anyhow::Result<Options> {
-    Ok(Options {
+pub(super) fn fleet_options(settings: &Settings, executable: PathBuf) -> Options {
+    Options {
         settings: settings.fleet.clone(),
         models: settings.models.clone(),
         inference: settings.inference.clone(),
         limits: limits(settings),
-        executable: std::env::current_exe().context("tried to find the running executable")?,
-    })
+        executable,
+    }
 }
 
 fn limits(settings: &Settings) -> Limits {

@@ -16,10 +16,12 @@ const MERCHANT: [TextField; 2] = [TextField::MerchantId, TextField::MerchantTerm
 pub fn observation<'a>(record: &Record, inputs: &[usize], row: &'a mut Vec<f64>) -> Observation<'a> {
     row.clear();
     row.extend(inputs.iter().map(|place| record.features.values().get(*place).copied().unwrap_or(f64::NAN)));
-    // What stands for a masked feature tells nothing of its source.
+    // What stands for a masked feature tells nothing of its source. One that had no value reads as it does in training:
+    // by what is declared for it, which is what stands there.
     for (masked, value) in record.features.unmasked() {
-        if let Some(input) = inputs.iter().position(|place| place == masked) {
-            row[input] = value.unwrap_or(f64::NAN);
+        let place = inputs.iter().position(|place| place == masked);
+        if let (Some(input), Some(value)) = (place, value) {
+            row[input] = *value;
         }
     }
     let hash = |fields: &[TextField]| {
