@@ -95,7 +95,8 @@ async fn a_flooded_line_before_a_healthy_release_changes_no_model() {
     let crowded =
         decided.iter().filter(|record| record.decision.degraded.contains(&DegradedReason::ModelQueueFull)).count();
     assert!(crowded > 100, "{crowded} of {} did not fit", decided.len());
-    let opened = decided.iter().filter(|record| record.decision.degraded.contains(&DegradedReason::BreakerOpen)).count();
+    let opened =
+        decided.iter().filter(|record| record.decision.degraded.contains(&DegradedReason::BreakerOpen)).count();
     assert_eq!((opened, world.active().as_str(), world.stage("3")), (0, "3", "active"));
     let directory = world.close();
     let lines = record::read(directory.path());

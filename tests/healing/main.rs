@@ -5,7 +5,10 @@
 //! each decision.
 
 mod drift;
+mod endings;
 mod faults;
 mod features;
+mod labels;
 mod record;
 mod support;
+mod trials;

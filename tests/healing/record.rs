@@ -69,10 +69,3 @@ pub(crate) fn checked(lines: &[Told]) -> Option<&Value> {
     let verdicts = lines.iter().filter_map(|line| line.body.get("verified")?.as_array());
     verdicts.flatten().next()
 }
-
-/// Lists the alarms that were told, with their verdicts.
-pub(crate) fn alarms(lines: &[Told]) -> Vec<(String, String)> {
-    let told = lines.iter().filter(|line| line.kind == Kind::Alarm);
-    let word = |line: &Told, key: &str| line.body[key].as_str().unwrap_or_default().to_owned();
-    told.map(|line| (word(line, "alarm"), word(line, "verdict"))).collect()
-}

@@ -9,15 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use fraudd::app::{App, History, Process, Terminal};
 use fraudd::config::Settings;
 use fraudd::domain::{Label, LabelKind, RateTable, Span, Thresholds, Timestamp, TraceId};
 use fraudd::edge::http::Service;
+use fraudd::healing::ModelRef;
 use fraudd::healing::drift::Standing;
 use fraudd::healing::lifecycle::{Mandate, Order};
 use fraudd::healing::trial;
-use fraudd::healing::ModelRef;
 use fraudd::runtime::clock::{Clock, Moment};
 use fraudd::runtime::decisions::Record;
 use fraudd::runtime::healer::HealingView;
@@ -29,6 +28,7 @@ use fraudd::runtime::release::{golden, signature};
 use fraudd::runtime::scorer::{Answer, Effort, Request};
 use fraudd::tasks::faults::Faults;
 use fraudd::tasks::{self, Shutdown};
+use futures_util::future::join_all;
 
 const SECRET: [u8; 32] = [3; 32];
 /// How long a story waits for what must come.
@@ -81,10 +81,9 @@ description = "A large amount."
 /// The same but for one input that needs a week of the customer's past.
 pub(crate) fn windowed() -> String {
     let entity = "[[entity]]\nname = \"customer\"\nkey = \"customer_id\"\n[[feature]]\nname = \"amount\"";
-    SCHEMA.replacen("[[feature]]\nname = \"amount\"", entity, 1).replace(
-        "field = \"attributes.weekend\"",
-        "entity = \"customer\"\naggregate = \"count\"\nwindow = \"7d\"",
-    )
+    SCHEMA
+        .replacen("[[feature]]\nname = \"amount\"", entity, 1)
+        .replace("field = \"attributes.weekend\"", "entity = \"customer\"\naggregate = \"count\"\nwindow = \"7d\"")
 }
 
 /// Tells whether ONNX Runtime is here; `make test` fetches it first.
@@ -316,6 +315,11 @@ impl World {
         self.known(version).unwrap_or_else(|| panic!("heal/{version} is not known"))
     }
 
+    /// How many transactions were asked about.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn known(&self, version: &str) -> Option<ModelRef> {
         self.service.fleet.meant_by("heal", version)
     }
@@ -335,9 +339,8 @@ impl World {
         self.until(Traffic::default(), "it is validated", |world| world.stage(version) == "validated").await;
         let (service, model) = (Arc::clone(&self.service), self.model(version));
         let mandate = Mandate::Person { name: "ann".to_owned() };
-        let done = tokio::task::spawn_blocking(move || {
-            (service.orders)(&Order::Promote { model }, &mandate, "for the story")
-        });
+        let done =
+            tokio::task::spawn_blocking(move || (service.orders)(&Order::Promote { model }, &mandate, "for the story"));
         done.await.expect("no panic").expect("promoted");
         assert_eq!(self.active(), version);
     }
