@@ -445,7 +445,9 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         // A story that failed in the midst of a fault: what hangs goes on, and the service ends.
-        ["heal/1", "heal/2", "heal/3"].iter().for_each(|model| self.faults.end(model));
+        for model in ["heal/1", "heal/2", "heal/3"] {
+            self.faults.end(model);
+        }
         self.shutdown.ask();
         if let Some(thread) = self.thread.take() {
             // The story's own panic is the one to be told.
