@@ -86,9 +86,9 @@ pub(super) fn watch(
     let guards = tasks::spawn("guards", OnExit::Restart { restarts_max: 10 }, shutdown.clone(), move || {
         guard::watch(watch.clone(), stop.clone())
     });
-    let stop = shutdown.clone();
+    let (stop, clock) = (shutdown.clone(), service.clock.clone());
     let proofs = tasks::spawn("boot-guard", OnExit::Restart { restarts_max: 10 }, shutdown.clone(), move || {
-        prove(Arc::clone(&boot), Clock::system(), stop.clone())
+        prove(Arc::clone(&boot), clock.clone(), stop.clone())
     });
     [guards, proofs]
 }

@@ -12,6 +12,7 @@ mod dry_run;
 mod guards;
 mod healing;
 mod models;
+mod process;
 mod replay;
 mod retraining;
 mod schemas;
@@ -33,7 +34,7 @@ use crate::edge::http::inference::Protocol;
 use crate::edge::http::{self, Access, Phase, Service};
 use crate::edge::wire::{Contract, DecisionWriter, Mappings};
 use crate::runtime::boot::BootGuard;
-use crate::runtime::clock::{Clock, Moment};
+use crate::runtime::clock::Moment;
 use crate::runtime::entities::Entities;
 use crate::runtime::executor::Executor;
 use crate::runtime::explainer::Budget;
@@ -52,6 +53,8 @@ use crate::telemetry::events::{InsecureAccess, ReleaseLoaded, ServiceStarted};
 use crate::telemetry::{RuleCounters, otlp, trace};
 pub use calibrate::calibrate;
 pub use dry_run::{DryRun, Raised, dry_run};
+use process::watch_signals;
+pub use process::{Ending, Process, serve};
 pub use replay::{Alarms, ReplayOptions, ReplayReport, replay};
 use retraining::Outbound;
 pub use retraining::REQUESTED;
@@ -119,10 +122,18 @@ impl App {
     /// # Errors
     /// Rules, lists, policy or mapping files with faults, schemas that do not go together, an address that
     /// would be open to everybody.
-    pub fn build(mut settings: Settings) -> anyhow::Result<Self> {
+    pub fn build(settings: Settings) -> anyhow::Result<Self> {
+        Self::build_in(settings, Process::here()?)
+    }
+
+    /// Builds every part for a process.
+    ///
+    /// # Errors
+    /// As [`App::build`].
+    pub fn build_in(mut settings: Settings, process: Process) -> anyhow::Result<Self> {
         let access = Access::choose(settings.keys.clone(), settings.listen.ip(), settings.allow_insecure);
         let access = access.map_err(|reason| anyhow::anyhow!(reason))?;
-        let clock = Clock::system();
+        let Process { clock, executable } = process;
         let State { ledger, store, gate } = State::open(&settings)?;
         let directory = settings.state.as_ref().map(|state| state.directory.clone());
         let (boot, register) = guards::boot(&mut settings, Register::open(directory.as_deref())?, &clock);
@@ -156,7 +167,7 @@ impl App {
         let vitals = vitals::Vitals::new(&entities, &ledger, &slot, &schemas);
         vitals.export(&settings);
         let parts = fleet::Parts { slot, entities: Arc::clone(&entities), clock: clock.clone(), tap };
-        let fleet = models::fleet(&settings, parts, register, &resident)?;
+        let fleet = models::fleet((&settings, executable), parts, register, &resident);
         if stream.is_some() {
             Stream::tell_inexact(&schemas, &settings.partition_key);
         }
@@ -185,6 +196,12 @@ impl App {
         });
         let reloader = Reloader::new(settings.files.clone(), texts);
         Ok(Self { settings, service, schemas, reloader, entities, store, stream, boot, executor })
+    }
+
+    /// Returns what the doors work with.
+    #[must_use]
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
     }
 
     /// Serves until asked to stop, then drains. `terminal` hears how far it is.
@@ -426,63 +443,4 @@ fn become_ready(service: &Arc<Service>, settings: &Settings, shutdown: &Shutdown
             }
         }
     });
-}
-
-/// How a service ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// As it was asked to.
-    Drained,
-    /// By itself, drained, to be started anew: threads of it hang.
-    Recycles,
-}
-
-/// Runs a service on a runtime of its own until a signal asks it to stop.
-///
-/// # Errors
-/// As [`App::build`] and [`App::run`].
-pub fn serve(settings: Settings, history: History, terminal: Terminal) -> anyhow::Result<Ending> {
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    if let Some(threads) = settings.threads {
-        runtime.worker_threads(threads.get());
-    }
-    let runtime = runtime.thread_name("fraudd-http").max_blocking_threads(BLOCKING_THREADS_MAX).enable_all().build()?;
-    let app = App::build(settings)?;
-    let shutdown = Shutdown::default();
-    let served = runtime.block_on(async {
-        let _signals = watch_signals(&shutdown)?;
-        app.run(history, shutdown.clone(), terminal).await
-    });
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    served.map(|()| if shutdown.recycles() { Ending::Recycles } else { Ending::Drained })
-}
-
-/// Asks for shutdown at SIGTERM or SIGINT; a second signal ends the process at once.
-fn watch_signals(shutdown: &Shutdown) -> anyhow::Result<tokio::task::JoinHandle<()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let signals = Arc::new(tokio::sync::Mutex::new(signals));
-    let asked = shutdown.clone();
-    let watch = tasks::spawn("signals", OnExit::Finish, shutdown.clone(), move || {
-        let (signals, asked) = (Arc::clone(&signals), asked.clone());
-        async move {
-            let mut signals = signals.lock().await;
-            let (terminate, interrupt) = &mut *signals;
-            loop {
-                tokio::select! {
-                    biased; // Either order is right: both do the same.
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-                if asked.is_asked() {
-                    std::process::exit(130);
-                }
-                asked.ask();
-            }
-        }
-    });
-    if watch.is_finished() {
-        bail!("tried to watch for signals, and the task ended");
-    }
-    Ok(watch)
 }

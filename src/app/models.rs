@@ -1,8 +1,7 @@
 //! The fleet under the roof: which bundles to start with, what the fleet is told, and who takes orders.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-
-use anyhow::Context;
 
 use crate::config::Settings;
 use crate::runtime::fleet::{Fleet, Options, Parts, Register};
@@ -18,24 +17,24 @@ pub(super) fn resident(settings: &Settings, register: &Register) -> Resident {
 
 /// Makes the fleet and exports how it stands.
 pub(super) fn fleet(
-    settings: &Settings,
+    (settings, executable): (&Settings, PathBuf),
     parts: Parts,
     register: Register,
     resident: &Resident,
-) -> anyhow::Result<Arc<Fleet>> {
-    let fleet = Arc::new(Fleet::new(options(settings)?, parts, register, resident));
+) -> Arc<Fleet> {
+    let fleet = Arc::new(Fleet::new(options(settings, executable), parts, register, resident));
     export(&fleet);
-    Ok(fleet)
+    fleet
 }
 
-fn options(settings: &Settings) -> anyhow::Result<Options> {
-    Ok(Options {
+fn options(settings: &Settings, executable: PathBuf) -> Options {
+    Options {
         settings: settings.fleet.clone(),
         models: settings.models.clone(),
         inference: settings.inference.clone(),
         limits: limits(settings),
-        executable: std::env::current_exe().context("tried to find the running executable")?,
-    })
+        executable,
+    }
 }
 
 fn limits(settings: &Settings) -> Limits {

@@ -200,6 +200,21 @@ pub struct StandbyControl {
     pub within_time: Option<bool>,
     /// How many of the events it could not score.
     pub failures: u64,
+    /// The active model on those of the same events that it answered; `None`: not judged.
+    #[serde(default)]
+    pub active: Option<ActiveControl>,
+}
+
+/// The active model, judged on the same events by its own baseline: an alarm that stands a while after its cause is
+/// gone is told from one that the standby is free of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActiveControl {
+    /// Its inputs.
+    pub inputs: Judged,
+    /// Its scores.
+    pub scores: Judged,
+    /// How often it would stop transactions.
+    pub alerts: Judged,
 }
 
 /// Active and standby compared on the same labelled transactions.

@@ -26,7 +26,7 @@ use crate::healing::quality::{self, Decided, LabelWatch, Labelled};
 use crate::healing::situation::{PairedEvidence, StandbyControl, WatchFacts};
 use crate::healing::{Finding, ModelRef, Verdict};
 use crate::scoring::feature::Source;
-use standby::Judging;
+use standby::{Judge, Judging};
 
 /// Decisions that wait for their label; beyond it the oldest are forgotten.
 const DECIDED_MAX: usize = 100_000;
@@ -188,8 +188,9 @@ impl Watchers {
         let is_suspected = findings.iter().any(|finding| finding.verdict == Verdict::Acting);
         if is_suspected && self.judging.is_due(&standby, now) {
             let loaded = self.fleet.loaded().into_iter().find(|loaded| loaded.model.reference == standby)?;
-            let profile = profile_of(&loaded);
-            self.judging.begin(now, (Arc::clone(&self.fleet), loaded, profile), &self.options);
+            let judge = |loaded: Loaded| Judge { profile: profile_of(&loaded), loaded };
+            let active = self.active.as_ref().map(|active| judge(active.loaded.clone()));
+            self.judging.begin(now, (Arc::clone(&self.fleet), judge(loaded), active), &self.options);
         }
         self.judging.result(&standby)
     }

@@ -228,7 +228,7 @@ impl Planner<'_> {
             Condition::StandbyInControl => self.control().is_some_and(is_in_control),
             Condition::StandbyInTime => self.control().is_some_and(|control| control.within_time == Some(true)),
             Condition::SwapPermitted => match self.table.on_drift {
-                OnDrift::Guarded => self.is_permitted_by_guard(),
+                OnDrift::Guarded => self.is_permitted_by_guard(incident.alarm),
                 OnDrift::Evidence => self.is_standby_better(),
                 OnDrift::Always => true,
             },
@@ -258,13 +258,13 @@ impl Planner<'_> {
         })
     }
 
-    fn is_permitted_by_guard(&self) -> bool {
+    fn is_permitted_by_guard(&self, alarm: Alarm) -> bool {
         let fleet = &self.situation.fleet;
         let active = fleet.active.as_ref().and_then(|active| active.quality);
         let standby = fleet.standby.as_ref().and_then(|standby| standby.quality);
         let (Some(active), Some(standby)) = (active, standby) else { return false };
         let is_worse = |paired: &PairedEvidence| paired.log_e_standby_worse >= self.table.evidence.log_e_worse;
-        self.control().is_some_and(is_in_control)
+        self.control().is_some_and(|control| is_in_control(control) && passes(control, alarm))
             && standby >= active - self.table.evidence.quality_loss_max
             && !self.paired().is_some_and(is_worse)
     }
@@ -350,12 +350,12 @@ fn is_in_control(control: &StandbyControl) -> bool {
     control.failures == 0 && all.iter().all(|judged| *judged == Judged::InControl)
 }
 
-/// Tells whether the standby is in control of what an alarm is about.
+/// Tells whether the standby is in control of what an alarm is about, on events on which the active model is not.
 fn passes(control: &StandbyControl, alarm: Alarm) -> bool {
-    let channel = match alarm {
-        Alarm::InputDrift | Alarm::BrokenFeature => control.inputs,
-        Alarm::ScoreDrift => control.scores,
-        Alarm::AlertSurge | Alarm::AlertCollapse => control.alerts,
+    let judged = |inputs, scores, alerts| match alarm {
+        Alarm::InputDrift | Alarm::BrokenFeature => Some(inputs),
+        Alarm::ScoreDrift => Some(scores),
+        Alarm::AlertSurge | Alarm::AlertCollapse => Some(alerts),
         Alarm::ModelFault
         | Alarm::SlowModel
         | Alarm::Overload
@@ -365,7 +365,11 @@ fn passes(control: &StandbyControl, alarm: Alarm) -> bool {
         | Alarm::QualityLost
         | Alarm::CalibrationOff
         | Alarm::GoldenMismatch
-        | Alarm::AuditDown => Judged::InControl,
+        | Alarm::AuditDown => None,
     };
-    control.failures == 0 && channel == Judged::InControl
+    let is_better = judged(control.inputs, control.scores, control.alerts).is_none_or(|standby| {
+        let active = control.active.and_then(|active| judged(active.inputs, active.scores, active.alerts));
+        standby == Judged::InControl && active == Some(Judged::OutOfControl)
+    });
+    control.failures == 0 && is_better
 }

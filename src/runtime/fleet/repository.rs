@@ -14,10 +14,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{Error, Fleet, Inner};
+use crate::domain::Timestamp;
+use crate::healing::lifecycle::Trust;
 use crate::healing::{ModelRef, Stage};
 use crate::runtime::inference::{InferenceOptions, library};
 use crate::runtime::release::bundle::{self, Files};
-use crate::runtime::release::gates::Passed;
+use crate::runtime::release::gates::{Passed, Report};
 use crate::runtime::release::manifest::is_word;
 use crate::runtime::resident::{self, Loaded};
 use crate::runtime::slot::Model;
@@ -225,21 +227,27 @@ impl Fleet {
         // Files that are not what their manifest says may be on their way still: that is no verdict on the bundle.
         let is_whole = bundle::Bundle::from_files(&files).is_ok_and(|bundle| bundle.reference() == reference);
         if is_whole {
-            let mut inner = self.inner.lock();
-            let verdict = passed.as_ref().map(Passed::trust).map_err(Clone::clone);
-            let trust = verdict.clone().unwrap_or_default();
-            inner.lives.find(&reference, trust, now);
-            inner.reports.insert(reference.sha256.clone(), report);
-            // One that has gone further keeps its stage: the gates were only asked once more.
-            let _has_gone_further = inner.lives.judge(&reference, verdict, now);
-            let known: Vec<String> = inner.lives.all().map(|life| life.model.sha256.clone()).collect();
-            inner.reports.retain(|sha256, _| known.contains(sha256));
-            let lives = inner.lives.clone();
-            drop(inner);
-            // What is not saved is found again at the next start.
-            let _told = self.save(&lives, true);
+            self.take_verdict(&reference, passed.as_ref().map(Passed::trust).map_err(Clone::clone), (report, now));
         }
         passed
+    }
+
+    /// Takes the verdict of the gates into the register, between two orders: an order writes down all lives as they were
+    /// when it began, and would forget one that was judged meanwhile.
+    fn take_verdict(&self, model: &ModelRef, verdict: Result<Trust, String>, (report, now): (Report, Timestamp)) {
+        let _one_at_a_time = self.ordering.lock();
+        let mut inner = self.inner.lock();
+        let trust = verdict.clone().unwrap_or_default();
+        inner.lives.find(model, trust, now);
+        inner.reports.insert(model.sha256.clone(), report);
+        // One that has gone further keeps its stage: the gates were only asked once more.
+        let _has_gone_further = inner.lives.judge(model, verdict, now);
+        let known: Vec<String> = inner.lives.all().map(|life| life.model.sha256.clone()).collect();
+        inner.reports.retain(|sha256, _| known.contains(sha256));
+        let lives = inner.lives.clone();
+        drop(inner);
+        // What is not saved is found again at the next start.
+        let _told = self.save(&lives, true);
     }
 
     /// Reads the files of the active bundle, which candidates are measured against.

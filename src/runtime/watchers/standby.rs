@@ -6,11 +6,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::Options;
-use crate::domain::{Span, Timestamp};
+use crate::domain::{Score, Span, Timestamp};
 use crate::healing::ModelRef;
 use crate::healing::drift::{Control, Profile, State, judge};
-use crate::healing::situation::{Judged, StandbyControl};
+use crate::healing::situation::{ActiveControl, Judged, StandbyControl};
 use crate::runtime::clock::Moment;
+use crate::runtime::decisions::Record;
 use crate::runtime::fleet::{Fleet, RECENT_MAX, Shadowed};
 use crate::runtime::observed::observation;
 use crate::runtime::resident::Loaded;
@@ -18,6 +19,17 @@ use crate::tasks;
 
 /// How old a judgement may be before it is made anew.
 const FRESH: Span = Span::from_seconds(30);
+
+/// The kinds of evidence behind what is said of inputs, scores and alerts.
+const INPUTS: &[&str] = &["inputs", "broken"];
+const SCORES: &[&str] = &["scores"];
+const ALERTS: &[&str] = &["surge", "collapse"];
+
+/// A model and the baseline it is judged by.
+pub(super) struct Judge {
+    pub(super) loaded: Loaded,
+    pub(super) profile: Arc<Profile>,
+}
 
 /// The last judgement, and whether another is being made.
 #[derive(Default)]
@@ -48,16 +60,19 @@ impl Judging {
     pub(super) fn begin(
         &self,
         now: Timestamp,
-        (fleet, loaded, profile): (Arc<Fleet>, Loaded, Arc<Profile>),
+        (fleet, standby, active): (Arc<Fleet>, Judge, Option<Judge>),
         options: &Options,
     ) {
         self.state.lock().is_on = true;
         let (state, options) = (Arc::clone(&self.state), options.clone());
         let judging = tasks::thread("judge", move || {
             let began = Moment::now();
-            let scored = fleet.score_recent(&loaded.model.reference, RECENT_MAX).unwrap_or_default();
+            let scored = fleet.score_recent(&standby.loaded.model.reference, RECENT_MAX).unwrap_or_default();
             let took = began.elapsed();
-            let judged = (!scored.is_empty()).then(|| control(now, &loaded, (&scored, took), (&profile, &options)));
+            let judged = (!scored.is_empty()).then(|| StandbyControl {
+                active: active.map(|active| own(&scored, &active, &options)),
+                ..control(now, &standby, (&scored, took), &options)
+            });
             let mut state = state.lock();
             (state.is_on, state.last) = (false, judged);
         });
@@ -69,28 +84,49 @@ impl Judging {
 
 fn control(
     at: Timestamp,
-    loaded: &Loaded,
+    standby: &Judge,
     (scored, took): (&[Shadowed], Duration),
-    (profile, options): (&Arc<Profile>, &Options),
+    options: &Options,
 ) -> StandbyControl {
-    let inputs = loaded.schema.inputs();
-    let mut rows: Vec<Vec<f64>> = vec![Vec::new(); scored.len()];
-    let seen = scored.iter().zip(&mut rows).map(|(scored, row)| {
-        let mut seen = observation(&scored.record, inputs, row);
-        seen.score = scored.score;
-        seen
-    });
-    let found = judge(profile, &options.drift.of_schema(loaded.schema.hash()), seen);
+    let said = scored.iter().map(|scored| (&*scored.record, scored.score));
+    let found = standby.judge(said, options);
     let rows = u32::try_from(scored.len()).unwrap_or(u32::MAX).max(1);
     StandbyControl {
-        model: loaded.model.reference.clone(),
+        model: standby.loaded.model.reference.clone(),
         at,
         events: scored.len() as u64,
-        inputs: judged(&found, &["inputs", "broken"]),
-        scores: judged(&found, &["scores"]),
-        alerts: judged(&found, &["surge", "collapse"]),
+        inputs: judged(&found, INPUTS),
+        scores: judged(&found, SCORES),
+        alerts: judged(&found, ALERTS),
         within_time: Some(took / rows <= options.row_time_max),
         failures: scored.iter().filter(|scored| scored.score.is_none()).count() as u64,
+        active: None,
+    }
+}
+
+/// Judges the active model on those of the events that it answered, by what it said then.
+fn own(scored: &[Shadowed], active: &Judge, options: &Options) -> ActiveControl {
+    let model = &active.loaded.model;
+    let is_its = |record: &&Record| {
+        let facts = &record.decision.release;
+        (&facts.model_name, &facts.model_version) == (&model.name, &model.version)
+    };
+    let answered = scored.iter().map(|scored| &*scored.record).filter(is_its);
+    let found = active.judge(answered.map(|record| (record, record.decision.score.map(Score::get))), options);
+    ActiveControl { inputs: judged(&found, INPUTS), scores: judged(&found, SCORES), alerts: judged(&found, ALERTS) }
+}
+
+impl Judge {
+    fn judge<'r>(&self, said: impl Iterator<Item = (&'r Record, Option<f64>)>, options: &Options) -> Control {
+        let said: Vec<_> = said.collect();
+        let mut rows: Vec<Vec<f64>> = vec![Vec::new(); said.len()];
+        let inputs = self.loaded.schema.inputs();
+        let seen = said.iter().zip(&mut rows).map(|((record, score), row)| {
+            let mut seen = observation(record, inputs, row);
+            seen.score = *score;
+            seen
+        });
+        judge(&self.profile, &options.drift.of_schema(self.loaded.schema.hash()), seen)
     }
 }
 

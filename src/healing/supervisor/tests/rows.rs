@@ -5,7 +5,9 @@ use crate::domain::{Span, Timestamp};
 use crate::healing::finding::{Alarm, Finding, Verdict};
 use crate::healing::memory::Health;
 use crate::healing::model::Stage;
-use crate::healing::situation::{BreakerState, Judged, OrderKind, RecordState, TrialFacts, TrialVerdict};
+use crate::healing::situation::{
+    ActiveControl, BreakerState, Judged, OrderKind, RecordState, StandbyControl, TrialFacts, TrialVerdict,
+};
 use crate::healing::table::OnDrift;
 use crate::healing::{Action, Plan};
 
@@ -127,6 +129,31 @@ fn drift_of_a_new_release_swaps_when_the_old_one_passes_here() {
 }
 
 #[test]
+fn a_new_release_that_alone_finds_a_feature_broken_or_is_slow_is_left() {
+    let broken = Finding { subject: Some("tx_amount".into()), ..about_new(Alarm::BrokenFeature) };
+    let expected = ["swap", "quarantine", "page"];
+    check(Scene::fresh().standby_in_control().finds(broken.clone()), 20, &expected);
+    check(Scene::fresh().standby_in_control().finds(about_new(Alarm::SlowModel)), 20, &expected);
+    // The look-alikes: the standby finds it broken, too; it is as slow.
+    let both = Scene::fresh().standby_in_control().control(|control| control.inputs = Judged::OutOfControl);
+    check(both.finds(broken), 20, &["mask"]);
+    let slow = Scene::fresh().standby_in_control().control(|control| control.within_time = Some(false));
+    check(slow.finds(about_new(Alarm::SlowModel)), 20, &[]);
+}
+
+#[test]
+fn an_alarm_that_outlives_its_cause_changes_no_model() {
+    let stale = |control: &mut StandbyControl| {
+        let calm = Judged::InControl;
+        control.active = Some(ActiveControl { inputs: calm, scores: calm, alerts: calm });
+    };
+    for alarm in [Alarm::InputDrift, Alarm::ScoreDrift] {
+        check(Scene::fresh().standby_in_control().control(stale).finds(about_new(alarm)), 20, &["widen_review"]);
+        check(Scene::proven().standby_in_control().control(stale).finds(about_new(alarm)), 20, &["widen_review"]);
+    }
+}
+
+#[test]
 fn drift_without_a_change_is_guarded() {
     let drift = || about_new(Alarm::InputDrift);
     let scene = Scene::proven().standby_in_control().finds(drift());
@@ -162,7 +189,8 @@ fn the_policy_on_drift_is_obeyed() {
 #[test]
 fn a_broken_feature_is_masked_and_explains_the_drift_it_makes() {
     let broken = || Finding { subject: Some("tx_amount".into()), ..about_new(Alarm::BrokenFeature) };
-    let scene = Scene::fresh().standby_in_control().finds(broken()).finds(about_new(Alarm::InputDrift));
+    let scene = Scene::fresh().standby_in_control().control(|control| control.inputs = Judged::OutOfControl);
+    let scene = scene.finds(broken()).finds(about_new(Alarm::InputDrift));
     let mut scene = scene.finds(about_new(Alarm::ScoreDrift)).finds(about_new(Alarm::AlertCollapse));
     let planned = scene.after(1);
     assert_eq!(planned.actions[0].action, Action::Mask { feature: "tx_amount".into() });

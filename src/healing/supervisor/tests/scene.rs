@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::domain::{Span, Timestamp};
 use crate::healing::finding::{Alarm, Evidence, Finding, Verdict};
 use crate::healing::situation::{
-    ActiveFacts, Cause, FleetFacts, Judged, Order, OrderKind, Outcome, PairedEvidence, Situation, StandbyControl,
-    StandbyFacts, WatchFacts,
+    ActiveControl, ActiveFacts, Cause, FleetFacts, Judged, Order, OrderKind, Outcome, PairedEvidence, Situation,
+    StandbyControl, StandbyFacts, WatchFacts,
 };
 use crate::healing::{Action, Memory, ModelRef, Plan, Table, plan};
 
@@ -66,6 +66,11 @@ impl Scene {
             alerts: Judged::InControl,
             within_time: Some(true),
             failures: 0,
+            active: Some(ActiveControl {
+                inputs: Judged::OutOfControl,
+                scores: Judged::OutOfControl,
+                alerts: Judged::OutOfControl,
+            }),
         });
         self
     }

@@ -12,7 +12,8 @@ use crate::domain::{Span, Timestamp};
 use crate::healing::finding::{Alarm, Finding, Verdict};
 use crate::healing::memory::Health;
 use crate::healing::situation::{
-    ActiveFacts, Cause, FleetFacts, Judged, Outcome, RecordState, Situation, StandbyControl, StandbyFacts, WatchFacts,
+    ActiveControl, ActiveFacts, Cause, FleetFacts, Judged, Outcome, RecordState, Situation, StandbyControl,
+    StandbyFacts, WatchFacts,
 };
 use crate::healing::table::Budgeted;
 use crate::healing::{Action, Memory, ModelRef, Plan, Table, plan};
@@ -149,6 +150,11 @@ impl World {
             alerts: judged(&[Alarm::AlertSurge, Alarm::AlertCollapse]),
             within_time: Some(!self.hits(&standby.model).any(|fault| fault.alarm == Alarm::SlowModel)),
             failures: u64::from(self.hits(&standby.model).any(|fault| fault.alarm == Alarm::ModelFault)),
+            active: Some(ActiveControl {
+                inputs: Judged::OutOfControl,
+                scores: Judged::OutOfControl,
+                alerts: Judged::OutOfControl,
+            }),
         })
     }
 
