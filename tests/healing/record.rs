@@ -41,9 +41,10 @@ pub(crate) fn is_whole(directory: &Path) {
     }
 }
 
-/// Returns where an action's intent stands and where its outcome does, which must come after and be this.
+/// Returns where the last intent of an action stands and where its outcome does, which must come after and be this.
 pub(crate) fn done(lines: &[Told], action: &str, result: &str) -> (u64, u64) {
-    let intent = lines.iter().find(|line| line.kind == Kind::Intent && line.body["action"] == action);
+    // One that could not be written down was tried before it.
+    let intent = lines.iter().rfind(|line| line.kind == Kind::Intent && line.body["action"] == action);
     let intent = intent.unwrap_or_else(|| panic!("no intent of {action}: {:#?}", actions(lines)));
     let is_its_outcome = |line: &&Told| line.kind == Kind::Outcome && line.body["order"] == intent.body["order"];
     let outcome = lines.iter().find(is_its_outcome).unwrap_or_else(|| panic!("no outcome of {action}"));
