@@ -25,7 +25,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Opens the guard of starts. A model that it bans is quarantined; one the register does not know leaves its place in the
 /// settings, and the standby takes it.
 pub(super) fn boot(settings: &mut Settings, register: Register, clock: &Clock) -> (Arc<BootGuard>, Register) {
-    let boot = BootGuard::open(settings.state.as_ref().map(|state| state.directory.as_path()));
+    let directory = settings.state.as_ref().map(|state| state.directory.as_path());
+    let boot = BootGuard::open_for(directory, settings.model_crashes_max);
     if !settings.models.enabled {
         return (Arc::new(boot), register);
     }

@@ -64,6 +64,8 @@ pub struct Settings {
     pub fleet: FleetSettings,
     /// How long an instance without its model stays unready.
     pub model_grace: Span,
+    /// How many ends in a row, each soon after its activation, ban a model at the next start; 0: none.
+    pub model_crashes_max: u32,
     /// How a model is run.
     pub inference: InferenceOptions,
     /// From when on slowness is the host's.
@@ -133,6 +135,7 @@ impl Settings {
             models: models(reader),
             fleet: fleet::read(reader),
             model_grace: reader.get("models.grace"),
+            model_crashes_max: reader.get("models.crashes_max"),
             inference: inference(reader),
             host: breaker::host(reader),
             protocol: protocol(reader),

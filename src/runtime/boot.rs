@@ -21,7 +21,7 @@ use crate::telemetry::guard::BootGuardBlind;
 /// How long a process must live with a model until it is proven.
 pub const PROVEN_AFTER: Span = Span::from_seconds(60);
 /// Ends in a row without proof that ban a model.
-const CRASHES_MAX: u32 = 2;
+pub const CRASHES_MAX: u32 = 2;
 const FILE: &str = "boot.json";
 const VERSION: u32 = 1;
 
@@ -62,6 +62,13 @@ impl BootGuard {
     /// Reads what the process before left in the directory of state.
     #[must_use]
     pub fn open(directory: Option<&Path>) -> Self {
+        Self::open_for(directory, CRASHES_MAX)
+    }
+
+    /// As [`Self::open`], with so many crashes in a row that ban a model; 0: none does. One model is banned at most:
+    /// when the next one crashes the process, too, it is not the model.
+    #[must_use]
+    pub fn open_for(directory: Option<&Path>, crashes_max: u32) -> Self {
         let Some(directory) = directory else {
             BootGuardBlind { reason: &"state.directory is not set", is_fault: false }.emit();
             return Self { path: None, suspect: None, memory: Mutex::default() };
@@ -79,7 +86,9 @@ impl BootGuard {
         });
         let suspect = memory.as_ref().filter(|memory| memory.version == VERSION && !memory.is_proven).map(|memory| {
             let crashes = memory.crashes + 1;
-            Suspect { model: memory.model.clone(), crashes, is_banned: crashes >= CRASHES_MAX }
+            let is_other = memory.banned.iter().all(|banned| *banned == memory.model);
+            let is_banned = crashes_max > 0 && crashes >= crashes_max && is_other;
+            Suspect { model: memory.model.clone(), crashes, is_banned }
         });
         Self { path: Some(path), suspect, memory: Mutex::new(memory) }
     }

@@ -48,6 +48,8 @@ class Service:
             "server.drain_pause": "0s",
             "state.directory": str(self.store),
             "telemetry.log.filter": "info",
+            # It is killed all the time, and its models are not to blame.
+            "models.crashes_max": 0,
             "kafka.instance": instance,
         } | settings
         self.config = self.folder / "fraudd.toml"
