@@ -9,16 +9,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::replay::{Happened, ReplayOptions, ReplayReport, replay_each};
 use crate::config::Settings;
-use crate::domain::{Label, Score, Span, Timestamp};
+use crate::domain::{Label, Span, Timestamp};
 use crate::healing::drift::Watch;
 use crate::healing::quality::{Decided, LabelWatch, Labelled};
 use crate::healing::{Alarm, Finding, ModelRef, Verdict};
 use crate::runtime::decisions::Record;
-use crate::runtime::observed::observation;
+use crate::runtime::observed::{decided, key_of, observation};
 use crate::runtime::release::bundle::Bundle;
 
 /// Event time between two ticks.
@@ -104,38 +103,19 @@ struct Running {
 
 impl Running {
     fn decided(&mut self, record: &Record) {
-        let occurred_at = record.transaction.occurred_at();
-        self.pass(occurred_at);
+        self.pass(record.transaction.occurred_at());
         self.found.transactions += 1;
         self.watch.observe(&observation(record, &self.inputs, &mut self.row));
-        let decided = Decided {
-            model: self.model.clone(),
-            transaction: xxh3_64(record.transaction.id().as_bytes()),
-            score: record.decision.score.map(Score::get),
-            standby_score: None,
-            outcome: record.decision.outcome,
-            occurred_at,
-            decided_at: record.received_at,
-        };
+        let decided = decided(record, self.model.clone());
         self.labels.decided(&decided);
         self.decided.insert(decided.transaction, decided);
     }
 
     fn labelled(&mut self, label: &Label) {
-        let Some(decided) = self.decided.remove(&xxh3_64(label.transaction_id.as_bytes())) else { return };
+        let Some(decided) = self.decided.remove(&key_of(&label.transaction_id)) else { return };
         self.found.labels += 1;
-        let Decided { model, transaction, score, standby_score, outcome, occurred_at, decided_at } = decided;
-        self.labels.labelled(&Labelled {
-            model,
-            transaction,
-            score,
-            standby_score,
-            outcome,
-            is_fraud: label.kind.is_fraud(),
-            occurred_at,
-            decided_at,
-            labelled_at: label.occurred_at,
-        });
+        let (is_fraud, labelled_at) = (label.kind.is_fraud(), label.occurred_at);
+        self.labels.labelled(&Labelled { decided, is_fraud, labelled_at });
     }
 
     /// Lets time pass until this instant, a tick at a time.

@@ -1,15 +1,37 @@
-//! A decided transaction as the detectors read it.
+//! A decided transaction as the detectors read it, and as it waits for its label.
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::decisions::Record;
 use crate::domain::{Score, TextField};
+use crate::healing::ModelRef;
 use crate::healing::drift::Observation;
+use crate::healing::quality::Decided;
 
 /// Whose a transaction is, in the order in which it is asked: who votes once in a block.
 const ENTITY: [TextField; 3] = [TextField::CardToken, TextField::CustomerId, TextField::DeviceId];
 /// Where it was, in the order in which it is asked.
 const MERCHANT: [TextField; 2] = [TextField::MerchantId, TextField::MerchantTerminalId];
+
+/// Names a transaction among those that wait for their label.
+#[must_use]
+pub fn key_of(transaction_id: &str) -> u64 {
+    xxh3_64(transaction_id.as_bytes())
+}
+
+/// Turns a record into what waits for its label.
+#[must_use]
+pub fn decided(record: &Record, model: ModelRef) -> Decided {
+    Decided {
+        model,
+        transaction: key_of(record.transaction.id()),
+        score: record.decision.score.map(Score::get),
+        standby_score: None,
+        outcome: record.decision.outcome,
+        occurred_at: record.transaction.occurred_at(),
+        decided_at: record.received_at,
+    }
+}
 
 /// Turns a record into an observation. `inputs` are the places of the model's inputs among the features, in order; `row`
 /// is filled with their values.

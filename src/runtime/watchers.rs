@@ -12,15 +12,13 @@ mod standby;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use super::decisions::Record;
 use super::entities::{Entities, Warmth};
 use super::fleet::Fleet;
 use super::healer::Found;
-use super::observed::observation;
+use super::observed::{decided, key_of, observation};
 use super::resident::Loaded;
-use crate::domain::{Label, Score, Span, Timestamp};
+use crate::domain::{Label, Span, Timestamp};
 use crate::healing::drift::{self, Profile, Watch};
 use crate::healing::quality::{self, Decided, LabelWatch, Labelled};
 use crate::healing::situation::{PairedEvidence, StandbyControl, WatchFacts};
@@ -97,15 +95,7 @@ impl Watchers {
             return;
         }
         active.watch.observe(&observation(record, active.loaded.schema.inputs(), &mut self.row));
-        let decided = Decided {
-            model: model.reference.clone(),
-            transaction: key_of(record.transaction.id()),
-            score: record.decision.score.map(Score::get),
-            standby_score: None,
-            outcome: record.decision.outcome,
-            occurred_at: record.transaction.occurred_at(),
-            decided_at: record.received_at,
-        };
+        let decided = decided(record, model.reference.clone());
         self.labels.decided(&decided);
         self.order.push_back(decided.transaction);
         self.decided.insert(decided.transaction, decided);
@@ -127,19 +117,7 @@ impl Watchers {
                 self.mature_frauds += 1;
             }
         }
-        let Decided { model, transaction, score, standby_score, outcome, occurred_at, decided_at } = decided;
-        let labelled_at = label.occurred_at;
-        self.labels.labelled(&Labelled {
-            model,
-            transaction,
-            score,
-            standby_score,
-            outcome,
-            is_fraud,
-            occurred_at,
-            decided_at,
-            labelled_at,
-        });
+        self.labels.labelled(&Labelled { decided, is_fraud, labelled_at: label.occurred_at });
     }
 
     /// Lets time pass and tells what is open, and what ended just now.
@@ -237,10 +215,6 @@ impl Watchers {
             }
         }
     }
-}
-
-fn key_of(transaction_id: &str) -> u64 {
-    xxh3_64(transaction_id.as_bytes())
 }
 
 fn ended(changes: Vec<Finding>) -> impl Iterator<Item = Finding> {

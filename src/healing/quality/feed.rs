@@ -106,12 +106,13 @@ impl Feed {
         self.first_unlabelled = None;
         self.labels += 1;
         self.legitimate += u64::from(!label.is_fraud);
-        if let Some(followed) = self.followed.get_mut(&label.transaction) {
+        if let Some(followed) = self.followed.get_mut(&label.decided.transaction) {
             followed.is_fraud = Some(label.is_fraud);
         }
-        let delay = label.labelled_at.since(label.occurred_at).micros().max(1) as f64;
-        let scale =
-            self.scale.get_or_insert(Span::from_micros(label.labelled_at.since(label.occurred_at).micros().max(1)));
+        let delay = label.labelled_at.since(label.decided.occurred_at).micros().max(1) as f64;
+        let scale = self
+            .scale
+            .get_or_insert(Span::from_micros(label.labelled_at.since(label.decided.occurred_at).micros().max(1)));
         self.delay.vote(delay / (delay + scale.micros() as f64), ceilings);
         self.frauds.vote(f64::from(u8::from(label.is_fraud)), ceilings);
     }

@@ -25,22 +25,10 @@ pub struct Decided {
 /// A decided transaction whose label has come.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Labelled {
-    /// The model that was asked.
-    pub model: ModelRef,
-    /// A hash of the transaction's id.
-    pub transaction: u64,
-    /// The model's score.
-    pub score: Option<f64>,
-    /// The standby's score, where it was asked, too.
-    pub standby_score: Option<f64>,
     /// What was decided.
-    pub outcome: Outcome,
+    pub decided: Decided,
     /// What it was.
     pub is_fraud: bool,
-    /// When it happened.
-    pub occurred_at: Timestamp,
-    /// When it was decided.
-    pub decided_at: Timestamp,
     /// When the label came.
     pub labelled_at: Timestamp,
 }

@@ -107,19 +107,8 @@ impl World {
         };
         self.watch.decided(&decided);
         if random.random_bool(law.labelled) {
-            let Decided { model, transaction, score, standby_score, outcome, occurred_at, decided_at } = decided;
             let labelled_at = now.plus(Span::from_seconds(law.delay * HOUR));
-            self.waiting.push_back(Labelled {
-                model,
-                transaction,
-                score,
-                standby_score,
-                outcome,
-                is_fraud,
-                occurred_at,
-                decided_at,
-                labelled_at,
-            });
+            self.waiting.push_back(Labelled { decided, is_fraud, labelled_at });
         }
     }
 
@@ -225,17 +214,16 @@ fn pairs_tell_which_model_ranks_frauds_better() {
             Some((shift + random.random_range(0.0..0.5_f64)).min(1.0))
         };
         let (score, standby_score) = (score(0.05, &mut random), score(0.4, &mut random));
-        watch.labelled(&Labelled {
+        let decided = Decided {
             model: model("1"),
             transaction: number,
             score,
             standby_score,
             outcome: Outcome::Approve,
-            is_fraud,
             occurred_at: now,
             decided_at: now,
-            labelled_at: now,
-        });
+        };
+        watch.labelled(&Labelled { decided, is_fraud, labelled_at: now });
     }
     let paired = watch.paired();
     assert!(paired.log_e_standby_better > 9.2 && paired.standby_place > paired.active_place, "{paired:?}");

@@ -63,7 +63,7 @@ impl Track {
 
     /// Counts a label whose transaction is old enough.
     pub(crate) fn matured(&mut self, label: &Labelled, options: &Options, ceilings: Ceilings) {
-        let is_stopped = label.outcome != Outcome::Approve;
+        let is_stopped = label.decided.outcome != Outcome::Approve;
         let vote = |is_hit: bool| f64::from(u8::from(is_hit));
         if is_stopped {
             self.precision.vote(vote(label.is_fraud), ceilings);
@@ -71,7 +71,7 @@ impl Track {
         if label.is_fraud {
             self.recall.vote(vote(is_stopped), ceilings);
         }
-        let Some(score) = label.score.filter(|score| score.is_finite()) else { return };
+        let Some(score) = label.decided.score.filter(|score| score.is_finite()) else { return };
         if label.is_fraud {
             if let Some(place) = self.ranks.place(score) {
                 self.rank.vote(place, ceilings);

@@ -99,7 +99,7 @@ impl LabelWatch {
         self.feed.labelled(label, self.ceilings);
         self.pair(label);
         self.sequence += 1;
-        let matures_at = label.occurred_at.plus(self.options.maturity);
+        let matures_at = label.decided.occurred_at.plus(self.options.maturity);
         self.pending.insert((matures_at, self.sequence), label.clone());
         while self.pending.len() > self.options.pending_max.max(1) {
             if let Some((_, oldest)) = self.pending.pop_first() {
@@ -109,9 +109,9 @@ impl LabelWatch {
     }
 
     fn pair(&mut self, label: &Labelled) {
-        let Some(score) = label.score.filter(|score| score.is_finite()) else { return };
-        self.meet(&label.model);
-        let standby = label.standby_score.filter(|score| score.is_finite());
+        let Some(score) = label.decided.score.filter(|score| score.is_finite()) else { return };
+        self.meet(&label.decided.model);
+        let standby = label.decided.standby_score.filter(|score| score.is_finite());
         if !label.is_fraud {
             self.ranks.legitimate(score, standby);
         } else if let Some((active, standby)) = standby.and_then(|standby| self.ranks.places(score, standby)) {
@@ -134,15 +134,15 @@ impl LabelWatch {
     }
 
     fn count(&mut self, label: &Labelled) {
-        if !self.tracks.contains_key(&label.model) && self.tracks.len() >= MODELS_MAX {
+        if !self.tracks.contains_key(&label.decided.model) && self.tracks.len() >= MODELS_MAX {
             let oldest = self.tracks.iter().min_by_key(|(_, track)| track.newest).map(|(model, _)| model.clone());
             if let Some(oldest) = oldest {
                 self.tracks.remove(&oldest);
                 self.books.remove(&oldest);
             }
         }
-        let (options, expected) = (&self.options, self.expected.get(&label.model).copied().unwrap_or_default());
-        let track = self.tracks.entry(label.model.clone()).or_insert_with(|| Track::new(expected, options));
+        let (options, expected) = (&self.options, self.expected.get(&label.decided.model).copied().unwrap_or_default());
+        let track = self.tracks.entry(label.decided.model.clone()).or_insert_with(|| Track::new(expected, options));
         track.newest = track.newest.max(label.labelled_at);
         track.matured(label, options, self.ceilings);
     }
@@ -177,20 +177,7 @@ impl LabelWatch {
             if followed.is_fraud.is_some() || self.options.unlabelled == Unlabelled::Missing {
                 continue;
             }
-            let Decided { model, transaction, score, standby_score, outcome, occurred_at, decided_at } =
-                followed.decided;
-            let (is_fraud, labelled_at) = (false, now);
-            self.count(&Labelled {
-                model,
-                transaction,
-                score,
-                standby_score,
-                outcome,
-                is_fraud,
-                occurred_at,
-                decided_at,
-                labelled_at,
-            });
+            self.count(&Labelled { decided: followed.decided, is_fraud: false, labelled_at: now });
         }
     }
 
