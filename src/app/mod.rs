@@ -38,7 +38,7 @@ use crate::runtime::clock::Moment;
 use crate::runtime::entities::Entities;
 use crate::runtime::executor::Executor;
 use crate::runtime::explainer::Budget;
-use crate::runtime::fleet::{self, Register, Tap};
+use crate::runtime::fleet::{self, Register};
 use crate::runtime::host::Host;
 use crate::runtime::release::gates;
 use crate::runtime::reload::{Reloader, Texts};
@@ -46,6 +46,7 @@ use crate::runtime::resident::Resident;
 use crate::runtime::scorer::{self, Parts, Scorer};
 use crate::runtime::slot::{Release, Slot};
 use crate::runtime::store::Store;
+use crate::runtime::tap::Tap;
 use crate::scoring::feature::Schema;
 use crate::scoring::list::Lists;
 use crate::tasks::{self, OnExit, Shutdown};
@@ -152,7 +153,7 @@ impl App {
         let slot = Arc::new(Slot::new(first));
         guards::begin(&boot, &slot.load(), &clock);
         announce(&slot.load());
-        let tap = Arc::new(Tap::default());
+        let tap = Arc::new(Tap::new(fleet::TAPPED_MAX));
         let parts = Parts {
             slot: Arc::clone(&slot),
             entities: Arc::clone(&entities),

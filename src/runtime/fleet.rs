@@ -15,7 +15,6 @@ mod options;
 mod orders;
 mod register;
 mod repository;
-mod tap;
 mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -28,7 +27,6 @@ pub use facts::ModelView;
 pub use options::{Options, Settings};
 pub use register::{Error as RegisterError, Register};
 pub use repository::{CANDIDATES_MAX, Entry, State};
-pub use tap::Tap;
 
 use super::clock::Clock;
 use super::decisions::Record;
@@ -37,6 +35,7 @@ use super::release::Baseline;
 use super::release::gates::Report;
 use super::resident::{Loaded, Resident};
 use super::slot::{Model, Release, Slot};
+use super::tap::Tap;
 use crate::domain::Timestamp;
 use crate::healing::lifecycle::{Illegal, Lives};
 use crate::healing::trial::Trial;
@@ -46,6 +45,8 @@ use repository::Place;
 
 /// The most decisions that are kept to score a model on at once.
 pub const RECENT_MAX: usize = 2_000;
+/// The most decisions that wait at the tap to be compared.
+pub const TAPPED_MAX: usize = 8_192;
 
 /// Why an order was not carried out, or a bundle not loaded or unloaded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,7 +98,7 @@ pub struct Parts {
     /// Wall time.
     pub clock: Clock,
     /// Decisions taken aside.
-    pub tap: Arc<Tap>,
+    pub tap: Arc<Tap<Arc<Record>>>,
 }
 
 /// The models at hand and their places. Share it in an `Arc`.

@@ -25,4 +25,5 @@ pub mod slot;
 pub mod standin;
 pub mod store;
 pub mod stream;
+pub mod tap;
 pub mod watchers;

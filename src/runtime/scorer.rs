@@ -23,7 +23,6 @@ use super::clock::{Clock, Moment};
 use super::decisions::{Ledger, Recalled, Record, Reservation, Settled, Ticket};
 use super::entities::{Entities, LabelOutcome};
 use super::explainer::Budget;
-use super::fleet::Tap;
 use super::guard::Admitted;
 use super::healer::Feed;
 use super::inference::{ModelFailure, Scored};
@@ -32,6 +31,7 @@ use super::slot::{Model, Release, Slot};
 use super::standin::StandinUse;
 use super::store::{Gate, Message, id_key, put_label};
 use super::stream::ownership::{Ownership, Standing};
+use super::tap::Tap;
 use crate::domain::{
     DegradedReason, EvaluationStatus, FeatureVector, Label, Latency, Score, TextField, Timestamp, TraceId, Transaction,
 };
@@ -117,7 +117,7 @@ pub struct Parts {
     /// Which partitions of the stream are ours; `None` without a stream.
     pub ownership: Option<Arc<Ownership>>,
     /// Takes decisions aside for whoever compares models; never waits.
-    pub tap: Arc<Tap>,
+    pub tap: Arc<Tap<Arc<Record>>>,
 }
 
 /// Scores transactions. Cheap to clone.
@@ -310,7 +310,7 @@ impl Scorer {
         let settled = ticket.settle(record, deadline).await;
         if let Settled::Kept(record) = &settled {
             events::DecisionMade { decision: &record.decision }.emit();
-            self.inner.parts.tap.offer(record);
+            self.inner.parts.tap.offer(|| Arc::clone(record));
             if let Some(feed) = self.inner.feed.get() {
                 feed.offer(record);
             }

@@ -14,7 +14,7 @@ use fraudd::runtime::clock::{Clock, Moment};
 use fraudd::runtime::decisions::{self, Ledger, Record};
 use fraudd::runtime::entities::{self, Entities};
 use fraudd::runtime::explainer::{self, Budget};
-use fraudd::runtime::fleet::{self, Fleet, Register, Tap};
+use fraudd::runtime::fleet::{self, Fleet, Register};
 use fraudd::runtime::inference::{InferenceOptions, OutputChoice, library};
 use fraudd::runtime::release::bundle::{self, Files};
 use fraudd::runtime::release::gates::Limits;
@@ -25,6 +25,7 @@ use fraudd::runtime::resident::{self, Resident};
 use fraudd::runtime::scorer::{self, Answer, Effort, Request, Scorer};
 use fraudd::runtime::slot::{Release, Slot};
 use fraudd::runtime::store::Gate;
+use fraudd::runtime::tap::Tap;
 use fraudd::scoring::decide::policy::Policy;
 use fraudd::scoring::feature::Schema;
 use fraudd::scoring::rule::RuleSet;
@@ -190,7 +191,7 @@ pub(crate) fn open(directory: Arc<tempfile::TempDir>, setup: &Setup) -> World {
         rule_counters: Arc::default(),
         rolled_back: false,
     }));
-    let tap = Arc::new(Tap::default());
+    let tap = Arc::new(Tap::new(fleet::TAPPED_MAX));
     tap.open();
     let settings = fleet::Settings {
         trial: setup.trial.clone(),

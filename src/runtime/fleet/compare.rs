@@ -34,7 +34,8 @@ const TIMES_MAX: usize = 201;
 impl Fleet {
     /// Takes what the tap has gathered and compares. One round of the bench; the order of calls is the order of the stream.
     pub fn compare(&self) {
-        let records = self.parts.tap.drain();
+        let mut records = Vec::new();
+        self.parts.tap.drain_into(&mut records);
         if records.is_empty() {
             return;
         }

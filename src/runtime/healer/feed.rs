@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use crate::domain::Label;
 use crate::runtime::clock::Moment;
 use crate::runtime::decisions::Record;
+use crate::runtime::tap::Tap;
 use crate::telemetry::metrics;
 
 /// The most decisions that wait.
-const QUEUE_LEN_MAX: usize = 4_096;
+const WAITING_MAX: usize = 4_096;
 
 /// What the loop sees.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub enum Seen {
 /// The way in. Cheap to clone.
 #[derive(Clone)]
 pub struct Feed {
-    queue: SyncSender<Seen>,
+    tap: Arc<Tap<Seen>>,
     pace: Arc<Pace>,
 }
 
@@ -39,8 +39,9 @@ struct Pace {
 }
 
 impl Feed {
-    pub(super) fn new(rate_max: u32) -> (Self, Receiver<Seen>) {
-        let (queue, decisions) = sync_channel(QUEUE_LEN_MAX);
+    pub(super) fn new(rate_max: u32) -> Self {
+        let tap = Tap::new(WAITING_MAX);
+        tap.open();
         let pace = Pace {
             rate_max: rate_max.max(1),
             began: Moment::now(),
@@ -48,15 +49,15 @@ impl Feed {
             count: AtomicU32::new(0),
             stride: AtomicU32::new(1),
         };
-        (Self { queue, pace: Arc::new(pace) }, decisions)
+        Self { tap: Arc::new(tap), pace: Arc::new(pace) }
     }
 
-    /// Offers a decision; never waits. Without room, or beyond the rate, the loop does not see it.
+    /// Offers a decision; never waits and wakes nobody. Without room, or beyond the rate, the loop does not see it.
     pub fn offer(&self, record: &Arc<Record>) {
         let healing = &metrics().healing;
         if !self.pace.takes(self.pace.began.elapsed().as_secs()) {
             healing.skipped.inc();
-        } else if self.queue.try_send(Seen::Decided(Arc::clone(record))).is_ok() {
+        } else if self.tap.offer(|| Seen::Decided(Arc::clone(record))) {
             healing.observed.inc();
         } else {
             healing.dropped.inc();
@@ -65,9 +66,14 @@ impl Feed {
 
     /// Offers a label; never waits, and is never thinned: labels are few.
     pub fn offer_label(&self, label: &Label) {
-        if self.queue.try_send(Seen::Labelled(Box::new(label.clone()))).is_err() {
+        if !self.tap.offer(|| Seen::Labelled(Box::new(label.clone()))) {
             metrics().healing.dropped.inc();
         }
+    }
+
+    /// Swaps what has come, in its order, for `taken`.
+    pub(super) fn drain_into(&self, taken: &mut Vec<Seen>) {
+        self.tap.drain_into(taken);
     }
 }
 
@@ -88,7 +94,7 @@ mod tests {
 
     #[test]
     fn more_than_the_rate_is_thinned_from_the_next_second_on() {
-        let (feed, _decisions) = Feed::new(100);
+        let feed = Feed::new(100);
         let taken = |second, offered: usize| (0..offered).filter(|_| feed.pace.takes(second)).count();
         assert_eq!(taken(1, 1_000), 1_000);
         assert_eq!(taken(2, 1_000), 100);

@@ -1,8 +1,8 @@
 //! The healing loop: decisions in, findings, a plan every tick, actions out; all of it on one thread, off the path.
 //!
 //! ```text
-//! Scorer ──Feed::offer, lossy, bounded, counted──> observe
-//! every 25 ms   breaker transitions ─> record      (they protected at once; recorded after)
+//! Scorer ──Feed::offer, lossy, bounded, counted──> a tap: nobody is woken
+//! every 25 ms   what was offered ─> observe; breaker transitions ─> record      (they protected at once; recorded after)
 //! every 100 ms  sources ─> Situation ─> plan ─> record ─> memory saved ─> executor ─> outcomes ─> next Situation
 //! ```
 //! The loop owns no judgement: detectors and planner are pure, sources and hands are closures that the roof gives.
@@ -17,7 +17,6 @@ mod tick;
 mod view;
 
 use std::sync::Arc;
-use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -45,7 +44,7 @@ pub struct Options {
     pub table: Table,
     /// How often it plans.
     pub tick: Duration,
-    /// How often it looks at the breaker.
+    /// How often it takes what was offered and looks at the breaker.
     pub poll: Duration,
     /// The most decisions a second it looks at; of more it takes every n-th.
     pub rate_max: u32,
@@ -104,10 +103,9 @@ impl Healer {
         parts: Parts,
         shutdown: Shutdown,
     ) -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
-        let (feed, decisions) = Feed::new(options.rate_max);
         let memory: Memory = options.memory_path.as_deref().map(memory_file::load).unwrap_or_default();
         let shared = Arc::new(Shared {
-            feed,
+            feed: Feed::new(options.rate_max),
             orders: Mutex::default(),
             external: External::new(options.external.clone()),
             view: Mutex::new(Arc::new(HealingView::of(&memory, parts.audit.view()))),
@@ -119,15 +117,11 @@ impl Healer {
         let thread = tasks::thread("healer", move || {
             turning.begin();
             let (mut next_tick, mut next_poll) = (Moment::now(), Moment::now());
+            let mut seen = Vec::new();
             while !shutdown.is_asked() {
-                let wait = next_poll.remaining().min(next_tick.remaining());
-                match decisions.recv_timeout(wait) {
-                    Ok(Seen::Decided(record)) => turning.observe(&record),
-                    Ok(Seen::Labelled(label)) => turning.labelled(&label),
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => return,
-                }
+                std::thread::park_timeout(next_poll.remaining().min(next_tick.remaining()));
                 if next_poll.has_passed() {
+                    turning.look(&mut seen);
                     turning.poll();
                     next_poll = Moment::now().after(poll);
                 }

@@ -94,9 +94,8 @@ fn rig(directory: Option<&Path>, deadline: Duration) -> Rig {
     let (executor, _) = started.expect("a thread");
     let memory_path = directory.map(|directory| directory.join("healing.json"));
     let memory: Memory = memory_path.as_deref().map(memory_file::load).unwrap_or_default();
-    let (feed, _) = Feed::new(1);
     let shared = Arc::new(Shared {
-        feed,
+        feed: Feed::new(1),
         orders: Mutex::default(),
         external: External::new(ExternalOptions { alarms: BTreeMap::new(), is_acting: false, age_max: Span::ZERO }),
         view: Mutex::new(Arc::new(HealingView::of(&memory, audit.view()))),

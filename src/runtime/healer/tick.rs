@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::view::HealingView;
-use super::{Options, Parts, Shared, memory_file};
+use super::{Options, Parts, Seen, Shared, memory_file};
 use crate::domain::{Label, Timestamp};
 use crate::healing::finding::{Alarm, Evidence, Finding, Verdict};
 use crate::healing::memory::key_of;
@@ -120,12 +120,15 @@ impl Loop {
         self.memory.health_since = if self.memory.health_since.micros() == 0 { now } else { self.memory.health_since };
     }
 
-    pub(super) fn observe(&mut self, record: &Record) {
-        (self.parts.sources.observe)(record);
-    }
-
-    pub(super) fn labelled(&mut self, label: &Label) {
-        (self.parts.sources.labelled)(label);
+    /// Looks at what was offered since the last time; `seen` is the buffer that takes turns.
+    pub(super) fn look(&mut self, seen: &mut Vec<Seen>) {
+        self.shared.feed.drain_into(seen);
+        for seen in seen.drain(..) {
+            match seen {
+                Seen::Decided(record) => (self.parts.sources.observe)(&record),
+                Seen::Labelled(label) => (self.parts.sources.labelled)(&label),
+            }
+        }
     }
 
     /// Breaker transitions protected at once: they are recorded after.

@@ -84,7 +84,7 @@ impl Scorer {
     pub fn keep_group(&self, group: StreamGroup) {
         for held in group.held.iter().filter(|held| held.is_new()) {
             events::DecisionMade { decision: &held.record().decision }.emit();
-            self.inner.parts.tap.offer(held.record());
+            self.inner.parts.tap.offer(|| Arc::clone(held.record()));
             if let Some(feed) = self.inner.feed.get() {
                 feed.offer(held.record());
             }
