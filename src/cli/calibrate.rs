@@ -5,12 +5,12 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use super::config::LayerArgs;
-use crate::app::{self, DryRun, History, Raised, ReplayOptions};
-use crate::domain::{Span, Timestamp};
-use crate::edge::history::Mapping;
+use super::history::{FileArgs, instant};
+use crate::app::{self, DryRun, Raised, ReplayOptions};
+use crate::domain::Timestamp;
 use crate::healing::Verdict;
 use crate::healing::drift::Calibrated;
 use crate::telemetry::logs;
@@ -30,15 +30,8 @@ pub struct Args {
     /// Transactions before this instant only fill the windows, such as 2026-02-01T00:00:00Z
     #[arg(long, value_name = "INSTANT", value_parser = instant)]
     from: Option<Timestamp>,
-    /// What a file calls a field: `FIELD=COLUMN`, with `:epoch_s`, `:epoch_ms`, `:epoch_us` or `:major`; repeatable
-    #[arg(long, value_name = "FIELD=COLUMN")]
-    map: Vec<String>,
-    /// A field that is the same in every row, such as `currency=EUR`; repeatable
-    #[arg(long, value_name = "FIELD=VALUE")]
-    set: Vec<String>,
-    /// When a label without a time of its own became known, such as 7d
-    #[arg(long, value_name = "SPAN", value_parser = span)]
-    label_delay: Option<Span>,
+    #[command(flatten)]
+    files: FileArgs,
     /// Run the detectors with the settings in force instead, and tell what they would have raised; 1 if any of it
     /// might have been acted on
     #[arg(long)]
@@ -51,14 +44,6 @@ Examples:
   fraudd calibrate later.jsonl --labels later-labels.jsonl --from 2026-04-01T00:00:00Z --check --config tolerances.toml
   fraudd serve --config config/run.toml --config tolerances.toml";
 
-fn span(text: &str) -> Result<Span, String> {
-    Span::parse(text).ok_or_else(|| "write for example 7d".into())
-}
-
-fn instant(text: &str) -> Result<Timestamp, String> {
-    Timestamp::parse(text).ok_or_else(|| "write for example 2026-02-01T00:00:00Z".into())
-}
-
 /// Calibrates and prints settings to put beside the others; 1 when the rate of alerts cannot be watched. Or checks them.
 ///
 /// # Errors
@@ -66,17 +51,7 @@ fn instant(text: &str) -> Result<Timestamp, String> {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (settings, _) = args.layers.load()?;
     logs::init(&settings.log)?;
-    let mapping = match Mapping::parse(&args.map, &args.set) {
-        Ok(mapping) => mapping,
-        Err(faults) => bail!(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
-    };
-    let history = History {
-        transactions: args.history,
-        labels: args.labels,
-        mapping,
-        label_delay: args.label_delay,
-        strict: false,
-    };
+    let history = args.files.history(args.history, args.labels)?;
     // Decisions of a calibration are nobody's: their store goes with it.
     let place = tempfile::tempdir().context("tried to make a directory for the decisions")?;
     let options = ReplayOptions { history, directory: place.path().to_owned(), resume: false };

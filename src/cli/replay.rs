@@ -4,13 +4,12 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::bail;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::config::LayerArgs;
-use crate::app::{self, Alarms, History, ReplayOptions, ReplayReport};
-use crate::domain::{Outcome, Span};
-use crate::edge::history::Mapping;
+use super::history::FileArgs;
+use crate::app::{self, Alarms, ReplayOptions, ReplayReport};
+use crate::domain::Outcome;
 use crate::telemetry::logs;
 
 /// What `fraudd replay` is asked for.
@@ -31,18 +30,8 @@ pub struct Args {
     /// Labels: .jsonl or .csv; each counts from its own time on; repeatable
     #[arg(long, value_name = "FILE")]
     labels: Vec<PathBuf>,
-    /// What a file calls a field: `FIELD=COLUMN`, with `:epoch_s`, `:epoch_ms`, `:epoch_us` or `:major`; repeatable
-    #[arg(long, value_name = "FIELD=COLUMN")]
-    map: Vec<String>,
-    /// A field that is the same in every row, such as `currency=EUR`; repeatable
-    #[arg(long, value_name = "FIELD=VALUE")]
-    set: Vec<String>,
-    /// When a label without a time of its own became known, such as 7d
-    #[arg(long, value_name = "SPAN", value_parser = span)]
-    label_delay: Option<Span>,
-    /// End at the first bad row instead of counting it
-    #[arg(long)]
-    strict: bool,
+    #[command(flatten)]
+    files: FileArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -51,10 +40,6 @@ Examples:
   fraudd replay history.jsonl --store replayed --labels labels.jsonl --continue    after Ctrl-C
   FRAUDD__STATE__DIRECTORY=replayed fraudd serve                                   look at its decisions";
 
-fn span(text: &str) -> Result<Span, String> {
-    Span::parse(text).ok_or_else(|| "write for example 7d".into())
-}
-
 /// Replays and prints the figures: 0 when all went through, 130 when it was interrupted.
 ///
 /// # Errors
@@ -62,17 +47,7 @@ fn span(text: &str) -> Result<Span, String> {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (settings, _) = args.layers.load()?;
     logs::init(&settings.log)?;
-    let mapping = match Mapping::parse(&args.map, &args.set) {
-        Ok(mapping) => mapping,
-        Err(faults) => bail!(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
-    };
-    let history = History {
-        transactions: args.history,
-        labels: args.labels,
-        mapping,
-        label_delay: args.label_delay,
-        strict: args.strict,
-    };
+    let history = args.files.history(args.history, args.labels)?;
     let bar = bar();
     let options = ReplayOptions { history, directory: args.store, resume: args.resume };
     let report = app::replay(settings, &options, &|done, all| {

@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use anyhow::bail;
 
 use super::config::LayerArgs;
-use crate::app::{self, Ending, History, Terminal};
-use crate::domain::Span;
-use crate::edge::history::Mapping;
+use super::history::FileArgs;
+use crate::app::{self, Ending, Terminal};
 use crate::telemetry::logs;
 
 /// What `fraudd serve` is asked for.
@@ -26,18 +25,8 @@ pub struct Args {
     /// Labels of that history: JSON Lines or CSV; repeatable
     #[arg(long, value_name = "FILE", requires = "backfill")]
     backfill_labels: Vec<PathBuf>,
-    /// What history calls a field: `FIELD=COLUMN`, with `:epoch_s`, `:epoch_ms`, `:epoch_us` or `:major`; repeatable
-    #[arg(long, value_name = "FIELD=COLUMN", requires = "backfill")]
-    map: Vec<String>,
-    /// A field that is the same in every row of history, such as `currency=EUR`; repeatable
-    #[arg(long, value_name = "FIELD=VALUE", requires = "backfill")]
-    set: Vec<String>,
-    /// When a label in history without a time of its own became known, such as 7d
-    #[arg(long, value_name = "SPAN", value_parser = span, requires = "backfill")]
-    label_delay: Option<Span>,
-    /// End at the first bad row of history instead of counting it
-    #[arg(long, requires = "backfill")]
-    strict: bool,
+    #[command(flatten)]
+    files: FileArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -49,29 +38,18 @@ Examples:
 
 SIGTERM and Ctrl-C drain: unready, stop accepting, finish what is in flight. A second one ends at once.";
 
-fn span(text: &str) -> Result<Span, String> {
-    Span::parse(text).ok_or_else(|| "write for example 7d".into())
-}
-
 /// Serves until asked to stop.
 ///
 /// # Errors
 /// Settings with faults, and whatever keeps the service from starting.
 pub fn run(args: Args) -> anyhow::Result<Ending> {
+    if args.backfill.is_empty() && args.files != FileArgs::default() {
+        bail!("--map, --set, --label-delay and --strict say how history is read: give --backfill FILE with them");
+    }
     let (mut settings, _) = args.layers.load()?;
     settings.listen = args.listen.unwrap_or(settings.listen);
     logs::init(&settings.log)?;
-    let mapping = match Mapping::parse(&args.map, &args.set) {
-        Ok(mapping) => mapping,
-        Err(faults) => bail!(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
-    };
-    let history = History {
-        transactions: args.backfill,
-        labels: args.backfill_labels,
-        mapping,
-        label_delay: args.label_delay,
-        strict: args.strict,
-    };
+    let history = args.files.history(args.backfill, args.backfill_labels)?;
     // Lines of JSON stay lines of JSON.
     let is_for_people = settings.log.format == logs::Format::Human;
     let bar = super::progress("backfill");

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use indicatif::ProgressBar;
 
+use super::history::{instant, span};
 use super::sheet::{Cell, Kind, Sheet};
 use crate::domain::{DegradedReason, LabelKind, Outcome, Span, TextField, Timestamp};
 use crate::healing::retraining::{Declined, LeftOut, Request, Row, Selection, Verdict, Window};
@@ -94,14 +95,6 @@ Examples:
   fraudd training-set --store state --schema features.toml --out set.parquet --maturity 14d \\
       --leave-out 2026-03-01T10:00:00Z..2026-03-02T00:00:00Z --declined control
   fraudd training-set --store state --schema features.toml --out set.parquet --request request.json";
-
-fn instant(text: &str) -> Result<Timestamp, String> {
-    Timestamp::parse(text).ok_or_else(|| "write for example 2026-03-01T00:00:00Z".into())
-}
-
-fn span(text: &str) -> Result<Span, String> {
-    Span::parse(text).ok_or_else(|| "write for example 7d".into())
-}
 
 fn window(text: &str) -> Result<Window, String> {
     Window::parse(text).ok_or_else(|| "write for example 2026-03-01T10:00:00Z..2026-03-01T12:00:00Z".into())

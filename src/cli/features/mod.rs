@@ -18,8 +18,9 @@ use clap::Args;
 use compact_str::CompactString;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::domain::{Currency, Label, LabelKind, RateTable, Span, Timestamp};
-use crate::edge::history::{self, Mapping, ParseTransaction, Reader, Record, Tally, read_labels};
+use super::history::{FileArgs, instant};
+use crate::domain::{Currency, Label, LabelKind, RateTable, Timestamp};
+use crate::edge::history::{self, ParseTransaction, Reader, Record, Tally, read_labels};
 use crate::runtime::entities::{Entities, Options};
 use crate::scoring::feature::{Plan, Schema};
 use output::{Output, Row};
@@ -42,15 +43,9 @@ pub struct FeaturesArgs {
     /// Where the rows go: .csv, .jsonl or .parquet
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// What a file calls a field: `FIELD=COLUMN`, with `:epoch_s`, `:epoch_ms`, `:epoch_us` or `:major`; repeatable
-    #[arg(long, value_name = "FIELD=COLUMN")]
-    pub map: Vec<String>,
-    /// A field that is the same in every row, such as `currency=EUR`; repeatable
-    #[arg(long, value_name = "FIELD=VALUE")]
-    pub set: Vec<String>,
-    /// When a label without a time of its own became known, after its transaction, such as 7d
-    #[arg(long, value_name = "SPAN", value_parser = span)]
-    pub label_delay: Option<Span>,
+    /// How the files are read.
+    #[command(flatten)]
+    pub files: FileArgs,
     /// The base currency, when no rates are given
     #[arg(long, value_name = "CODE", default_value = "EUR")]
     pub base: String,
@@ -63,9 +58,6 @@ pub struct FeaturesArgs {
     /// Events kept per entity
     #[arg(long, value_name = "COUNT", default_value_t = 4_096)]
     pub events_per_entity_max: usize,
-    /// End at the first bad row instead of counting it
-    #[arg(long)]
-    pub strict: bool,
 }
 
 /// What was written.
@@ -83,14 +75,6 @@ pub struct Summary {
     pub labels: Tally,
 }
 
-fn span(text: &str) -> Result<Span, String> {
-    Span::parse(text).ok_or_else(|| "write for example 7d".into())
-}
-
-fn instant(text: &str) -> Result<Timestamp, String> {
-    Timestamp::parse(text).ok_or_else(|| "write for example 2026-03-01T00:00:00Z".into())
-}
-
 /// Runs the command; `parse` reads REST transactions.
 ///
 /// # Errors
@@ -98,11 +82,11 @@ fn instant(text: &str) -> Result<Timestamp, String> {
 pub fn run(args: &FeaturesArgs, parse: &ParseTransaction<'_>) -> anyhow::Result<Summary> {
     let schema = Arc::new(schema(&args.schema)?);
     let reader = Reader {
-        mapping: Mapping::parse(&args.map, &args.set).map_err(|faults| lines("the mapping is wrong", &faults))?,
+        mapping: args.files.mapping()?,
         rates: rates(args)?,
         parse,
-        label_delay: args.label_delay,
-        strict: args.strict,
+        label_delay: args.files.label_delay,
+        strict: args.files.strict,
     };
     let mut summary = Summary::default();
     let labels = labels(args, &mut summary)?;
@@ -189,7 +173,7 @@ fn known(labels: Vec<Label>) -> HashMap<CompactString, (Timestamp, LabelKind)> {
 fn labels(args: &FeaturesArgs, summary: &mut Summary) -> anyhow::Result<Vec<Label>> {
     let mut labels = Vec::new();
     for path in &args.labels {
-        summary.labels.add(read_labels(path, args.strict, &mut |label| labels.push(label))?);
+        summary.labels.add(read_labels(path, args.files.strict, &mut |label| labels.push(label))?);
     }
     Ok(labels)
 }
