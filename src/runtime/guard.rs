@@ -362,34 +362,27 @@ impl Guard {
 
     /// Puts a move in force, and tells it.
     fn moved(&self, core: &mut Core, change: Change, by: Option<(&str, &str)>) {
-        let Change { from, to, percent, cause, counts, attempt, is_observed } = change;
         let at = self.clock.now();
         let transition = Transition {
             model: self.model.clone(),
-            from,
-            to,
-            percent,
-            cause,
-            counts,
-            attempt,
-            is_observed,
+            change,
             at,
             by: by.map(|(by, _)| by.to_owned()),
             reason: by.map(|(_, reason)| reason.to_owned()),
         };
         BreakerMoved { transition: &transition }.emit();
         keep(&mut core.transitions, transition);
-        if is_observed {
+        if change.is_observed {
             return;
         }
-        core.cause = Some(cause);
-        if !matches!(to, Place::ForcedOpen | Place::ForcedClosed | Place::ObserveOnly) {
+        core.cause = Some(change.cause);
+        if !matches!(change.to, Place::ForcedOpen | Place::ForcedClosed | Place::ObserveOnly) {
             core.force = None;
         }
         // Calls that were summed before belong to the stretch that is over.
         core.good_seen = self.calls.good.load(Relaxed);
         self.gate.store(gate_of(core.breaker.admission(), core.breaker.epoch()), Release);
-        if to == Place::Shadow {
+        if change.to == Place::Shadow {
             self.rows.lock().offered.clear();
         }
         self.find(core, &change, at);

@@ -82,7 +82,7 @@ fn failures_open_it_and_its_way_back_is_told() {
             break;
         }
     }
-    let path: Vec<(Place, u32)> = guard.transitions().iter().map(|moved| (moved.to, moved.percent)).collect();
+    let path: Vec<(Place, u32)> = guard.transitions().iter().map(|moved| (moved.change.to, moved.change.percent)).collect();
     let ramp = [1, 5, 25, 50, 100].map(|percent| (Place::Ramp, percent));
     let before = [(Place::Open, 0), (Place::Probe, 0), (Place::Shadow, 0)];
     assert_eq!(path, [&before[..], &ramp[..], &[(Place::Closed, 100)]].concat());
@@ -150,7 +150,7 @@ fn a_hung_thread_is_a_fault_whatever_opened_the_breaker() {
     let guard = guard(Options { cool_us: 60_000_000, cool_max_us: 60_000_000, ..FAST });
     guard.hung(1);
     let (moves, found) = (guard.transitions(), guard.findings());
-    assert_eq!((moves.len(), moves[0].cause, found.len(), found[0].alarm), (1, Cause::Hung, 1, Alarm::ModelFault));
+    assert_eq!((moves.len(), moves[0].change.cause, found.len(), found[0].alarm), (1, Cause::Hung, 1, Alarm::ModelFault));
     let slow = self::guard(Options { slow_calls_min: 10, cool_us: 60_000_000, cool_max_us: 60_000_000, ..FAST });
     assert!((0..50).all(|_| settle(&slow, CallOutcome::Slow)));
     slow.tick(&HostState::default());
@@ -175,7 +175,7 @@ fn an_override_is_told_with_its_reason_and_ends() {
     );
     assert!(guard.clear("done", "anna") && !guard.clear("done", "anna"));
     assert_eq!((guard.place(), guard.status().force), (Place::Probe, None));
-    let told: Vec<_> = guard.transitions().into_iter().map(|moved| (moved.cause, moved.reason)).collect();
+    let told: Vec<_> = guard.transitions().into_iter().map(|moved| (moved.change.cause, moved.reason)).collect();
     assert_eq!(told, [(Cause::Forced, Some("drill".into())), (Cause::Cleared, Some("done".into()))]);
     guard.force(Force::Closed, guard.now(), "over at once", "anna");
     guard.tick(&HostState::default());
