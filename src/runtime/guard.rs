@@ -41,6 +41,7 @@ use crate::telemetry::guard::BreakerMoved;
 use gate::{admission_of, epoch_of, gate_of};
 pub use layer::{GuardLayer, Guarded, Refused};
 pub use permit::{Admitted, Permit, outcome_of};
+pub use told::Moved;
 use told::keep;
 pub use watch::{Placed, Watch, watch};
 

@@ -8,6 +8,7 @@ mod drift;
 mod endings;
 mod faults;
 mod features;
+mod golden;
 mod labels;
 mod record;
 mod support;

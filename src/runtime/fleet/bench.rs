@@ -3,6 +3,10 @@
 //! One thread of the lowest priority drains the tap, scores what a trial and the standby's sample ask for, and tends the
 //! fleet; another validates new bundles, since gates take seconds. Both end when the fleet's [`Running`] is
 //! dropped. A panic in either is logged and its round is over; the next one begins anew.
+//!
+//! Golden rows of the models that answer and stand by are asked again now and then, while they serve: a score that moved
+//! although nothing was changed is told by the model's guard as finding `golden_mismatch`. A row without an answer says
+//! nothing of that.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -16,6 +20,7 @@ use crate::domain::Score;
 use crate::healing::ModelRef;
 use crate::runtime::clock::Moment;
 use crate::runtime::decisions::Record;
+use crate::runtime::guard::Moved;
 use crate::runtime::inference::ModelFailure;
 use crate::runtime::slot::Model;
 use crate::tasks;
@@ -106,14 +111,20 @@ impl Fleet {
                     moved += usize::from(distance > loaded.tolerance.close);
                     largest = largest.max(distance);
                 }
+                // A crowd, or a fault that its breaker sees: whether scores moved cannot be told.
                 Err(failure) => return self.golden_failed(model, failure.to_string()),
             }
         }
         // A sample may by chance have one row more than its share of those that may move.
         let allowed = (loaded.tolerance.share * scores.len() as f64).ceil() + 1.0;
         if scores.is_empty() || moved as f64 > allowed || largest > loaded.tolerance.size {
-            return self.golden_failed(model, format!("{moved} of {} rows moved, largest {largest:.1e}", scores.len()));
+            let told = format!("{moved} of {} rows moved, largest {largest:.1e}", scores.len());
+            if moved > 0 {
+                loaded.model.guard.golden_moved(&Moved { rows: scores.len(), moved, largest });
+            }
+            return self.golden_failed(model, told);
         }
+        loaded.model.guard.golden_held();
         let now = self.parts.clock.now();
         self.inner.lock().golden.insert(model.sha256.clone(), now);
         Ok(())
