@@ -238,6 +238,12 @@ impl Guard {
         self.moved(&mut core, change, Some((by, reason)));
     }
 
+    /// Returns what a person forces now.
+    #[must_use]
+    pub fn forced(&self) -> Option<ForceStatus> {
+        self.core.lock().force.clone()
+    }
+
     /// Ends a force; tells whether there was one. What was forced open is probed before it closes.
     pub fn clear(&self, reason: &str, by: &str) -> bool {
         let mut core = self.core.lock();

@@ -10,6 +10,8 @@ mod faults;
 mod features;
 mod golden;
 mod labels;
+mod quality;
 mod record;
+mod restarts;
 mod support;
 mod trials;

@@ -29,6 +29,8 @@ use crate::tasks;
 const ROUND: Duration = Duration::from_millis(25);
 /// How many rounds between two times the fleet is tended.
 const ROUNDS_PER_TENDING: usize = 40;
+/// How many rounds between two times the evidence of a trial is kept: what a crash may cost.
+const ROUNDS_PER_KEEPING: usize = 200;
 /// How long one run of rows may take off the path.
 const RUN_WAIT_MAX: Duration = Duration::from_secs(2);
 /// The lowest priority there is.
@@ -53,8 +55,9 @@ pub(super) struct Bench {
     pub(super) times: parking_lot::Mutex<Vec<(u32, u32)>>,
 }
 
-/// The fleet's threads; they end when this is dropped.
+/// The fleet's threads; they end when this is dropped, and what a trial has shown so far is kept.
 pub struct Running {
+    fleet: Arc<Fleet>,
     stops: Vec<mpsc::SyncSender<()>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -65,6 +68,8 @@ impl Drop for Running {
         for thread in self.threads.drain(..) {
             let _panicked = thread.join();
         }
+        self.fleet.keep_trial();
+        self.fleet.keep_forces();
     }
 }
 
@@ -75,7 +80,7 @@ impl Fleet {
     /// The operating system's, when no thread can be had.
     pub fn start(self: &Arc<Self>) -> std::io::Result<Running> {
         self.parts.tap.open();
-        let mut running = Running { stops: Vec::new(), threads: Vec::new() };
+        let mut running = Running { fleet: Arc::clone(self), stops: Vec::new(), threads: Vec::new() };
         let fleet = Arc::clone(self);
         running.add("fleet-bench", ROUND, move || fleet.round())?;
         let every = self.options.settings.watch_every;
@@ -90,8 +95,12 @@ impl Fleet {
 
     fn round(&self) {
         self.compare();
-        if self.bench.rounds.fetch_add(1, Ordering::Relaxed).is_multiple_of(ROUNDS_PER_TENDING) {
+        let round = self.bench.rounds.fetch_add(1, Ordering::Relaxed);
+        if round.is_multiple_of(ROUNDS_PER_TENDING) {
             self.tend();
+        }
+        if round.is_multiple_of(ROUNDS_PER_KEEPING) {
+            self.keep_trial();
         }
     }
 
