@@ -54,7 +54,9 @@ async fn the_evidence_of_a_trial_goes_on_where_a_killed_process_left_it() {
     let slow = |settings: &mut fraudd::config::Settings| {
         settings.fleet.trial.canary_dwell_min = Span::from_days(1);
         let healing = settings.healing.as_mut().expect("healing is on");
-        healing.healer.table.row.iter_mut().for_each(|row| row.cool_down = Span::from_seconds(1));
+        for row in &mut healing.healer.table.row {
+            row.cool_down = Span::from_seconds(1);
+        }
     };
     let world = open(usual(), slow).await;
     let mut files = Recipe { model: ["logistic_double", "logistic"], ..Recipe::default() }.pack("3");

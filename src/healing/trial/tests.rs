@@ -182,13 +182,19 @@ fn a_step_that_was_kept_goes_on_as_if_nothing_had_been_and_only_as_the_same_step
         })
         .collect();
     let mut whole = Trial::new(&options, 0, START);
-    pairs.iter().for_each(|pair| whole.observe(pair));
+    for pair in &pairs {
+        whole.observe(pair);
+    }
     let mut first = Trial::new(&options, 0, START);
-    pairs[..5_077].iter().for_each(|pair| first.observe(pair));
+    for pair in &pairs[..5_077] {
+        first.observe(pair);
+    }
     let kept = serde_json::to_string(&first).expect("JSON");
     let read = || -> Trial { serde_json::from_str(&kept).expect("the same again") };
     let mut second = read().resumed(&options, START, at(5_076)).expect("the same step");
-    pairs[5_077..].iter().for_each(|pair| second.observe(pair));
+    for pair in &pairs[5_077..] {
+        second.observe(pair);
+    }
     let (verdict, figures) = whole.judge(at(12_000), true);
     let (resumed, after) = second.judge(at(12_000), true);
     assert_eq!((verdict, resumed), (Verdict::Won, Verdict::Won), "{figures:?}");

@@ -74,7 +74,7 @@ impl Fleet {
         let kept = kept.filter(|kept| (kept.version, &kept.model, kept.percent) == (VERSION, &model, percent));
         let resumed = kept.and_then(|kept| kept.trial.resumed(options, since, now));
         let trial = resumed.unwrap_or_else(|| Trial::new(options, percent, now));
-        inner.trial = Some(RunningTrial { trial, model, percent });
+        inner.trial = Some(RunningTrial { model, percent, trial });
     }
 
     /// Keeps the evidence of the trial that runs, when there is more than was last kept. Blocks until it is synced.

@@ -45,7 +45,9 @@ impl Inner {
     pub(super) fn become_lives(&mut self, lives: Lives, (by, now): (&str, Timestamp)) {
         let steps = between(&self.lives, &lives, (by, now));
         self.lives = lives;
-        steps.into_iter().for_each(|step| self.tell(step));
+        for step in steps {
+            self.tell(step);
+        }
     }
 
     /// Tells a step.
