@@ -68,7 +68,7 @@ fn differences(path: &str, shipped: &Value, demo: &Value) -> Vec<String> {
             let keys: std::collections::BTreeSet<_> = one.keys().chain(other.keys()).collect();
             let below = |key: &String| match (one.get(key), other.get(key)) {
                 (Some(shipped), Some(demo)) => differences(&format!("{path}.{key}"), shipped, demo),
-                (Some(_), None) | (None, Some(_)) | (None, None) => {
+                (Some(_) | None, None) | (None, Some(_)) => {
                     vec![format!("{path}.{key} is in one of them only")]
                 }
             };
