@@ -99,6 +99,37 @@ fn a_person_forces_the_breaker_and_it_earns_its_way_back() {
 }
 
 #[test]
+fn what_a_person_forced_survives_a_kill_until_they_end_it() {
+    if !runtime_is_here() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut service = Service::start(directory.path(), &[MODELS]);
+    service.wait_until_ready();
+    let drill = r#"{"reason":"drill","expires_in":"15m"}"#;
+    let (status, before) = service.post("/v1/breaker/force-open", drill).expect("an answer");
+    assert_eq!(status, 200, "{before}");
+    service.kill();
+    let service = Service::start(directory.path(), &[MODELS]);
+    service.wait_until_ready();
+    let after = service.get("/v1/breaker").1;
+    assert_eq!(
+        (&after["breaker"]["place"], &after["breaker"]["force"]),
+        (&json!("forced_open"), &before["breaker"]["force"])
+    );
+    assert!(decide(&service, 1)["score"].is_null());
+    assert_eq!(service.post("/v1/breaker/clear", r#"{"reason":"over"}"#).expect("an answer").0, 200);
+    assert!(service.stop());
+    let service = Service::start(directory.path(), &[MODELS]);
+    service.wait_until_ready();
+    assert_eq!(
+        (place(&service), service.get("/v1/breaker").1["breaker"]["force"].clone()),
+        (json!("closed"), Value::Null)
+    );
+    assert!(service.stop());
+}
+
+#[test]
 fn without_a_model_there_is_no_breaker() {
     let directory = tempfile::tempdir().expect("a directory");
     let service = Service::start(directory.path(), &[]);

@@ -259,8 +259,9 @@ async fn goes_through(fault: Fault, causes: &[Cause], alarms: &[Alarm]) {
 /// The moves and the findings that were told, from Closed to Closed.
 fn tell(rig: &Rig, causes: &[Cause], alarms: &[Alarm]) {
     let moves = rig.model.guard.transitions();
-    assert!(causes.contains(&moves[0].cause) && moves[0].to == Place::Open, "{:?}", moves[0]);
-    let way: Vec<(Place, u32)> = moves.iter().rev().take(8).rev().map(|moved| (moved.to, moved.percent)).collect();
+    assert!(causes.contains(&moves[0].change.cause) && moves[0].change.to == Place::Open, "{:?}", moves[0]);
+    let way: Vec<(Place, u32)> =
+        moves.iter().rev().take(8).rev().map(|moved| (moved.change.to, moved.change.percent)).collect();
     let ramp = [1, 5, 25, 50, 100].map(|percent| (Place::Ramp, percent));
     assert_eq!(way[..2], [(Place::Probe, 0), (Place::Shadow, 0)], "{moves:?}");
     assert_eq!(way[2..7], ramp, "{moves:?}");

@@ -33,6 +33,7 @@ use crate::edge::history::{Mapping, Reader, Report, backfill};
 use crate::edge::http::inference::Protocol;
 use crate::edge::http::{self, Access, Phase, Service};
 use crate::edge::wire::{Contract, DecisionWriter, Mappings};
+use crate::runtime::audit;
 use crate::runtime::boot::BootGuard;
 use crate::runtime::clock::Moment;
 use crate::runtime::entities::Entities;
@@ -378,7 +379,10 @@ fn watch_files(
                 let (reloader, slot) = (Arc::clone(&reloader), Arc::clone(service.scorer.slot()));
                 // Reading and compiling is heavy: off the async threads. A panic restarts the task.
                 let looked = tokio::task::spawn_blocking(move || reloader.lock().look(&slot)).await;
-                looked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+                let told = looked.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+                if let (Some(told), Some(healer)) = (told, service.healing.get()) {
+                    healer.audit().note(audit::Kind::Config, &told);
+                }
                 let _ = tokio::time::timeout(every, stop.asked()).await;
             }
         }

@@ -177,8 +177,9 @@ pub struct Figures {
     pub text: String,
 }
 
-/// One step of a trial: a bundle in shadow, or a canary at one share.
-#[derive(Clone, Debug)]
+/// One step of a trial: a bundle in shadow, or a canary at one share. It can be kept and gone on with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Trial {
     options: Options,
     since: Timestamp,
@@ -219,6 +220,20 @@ impl Trial {
             block: BTreeSet::new(),
             options: options.clone(),
         }
+    }
+
+    /// Returns how many pairs it rests on.
+    #[must_use]
+    pub const fn pairs(&self) -> u64 {
+        self.pairs
+    }
+
+    /// Goes on with what was kept, if that is the same step: begun at the same instant, by the same settings. A time
+    /// in which nothing could be compared is no starving.
+    #[must_use]
+    pub fn resumed(self, options: &Options, since: Timestamp, now: Timestamp) -> Option<Self> {
+        let is_same = self.options == *options && self.since == since;
+        is_same.then(|| Self { last_pair: self.last_pair.max(Some(now)), ..self })
     }
 
     /// Takes one pair in.

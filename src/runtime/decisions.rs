@@ -291,6 +291,24 @@ impl Ledger {
         Ok(record.filter(|record| record.transaction.id() == transaction_id))
     }
 
+    /// Finds a decision, in memory or on disk, on the caller's thread; `None` also when it cannot be read. For work off
+    /// the path of answers: it may block on the disk.
+    #[must_use]
+    pub fn look_up(&self, transaction_id: &str) -> Option<Arc<Record>> {
+        let key = id_key(transaction_id);
+        let place = {
+            let part = self.shard_of(id_hash(key)).lock();
+            match part.entries.get(&key) {
+                Some(Entry::Decided(record)) => return Some(Arc::clone(record)),
+                Some(Entry::Reserved { .. } | Entry::Known { .. }) => return None,
+                None => part.places.get(id_hash(key))?,
+            }
+        };
+        let recalled = self.shelf.as_ref()?.recall(place).inspect_err(|error| StoreReadFailed { error }.emit());
+        let record = recalled.ok().flatten().and_then(Recalled::decided);
+        record.filter(|record| record.transaction.id() == transaction_id)
+    }
+
     /// Lists decisions after a cursor in feed order, at most `limit`, looking at no more than 100,000 in
     /// memory or 10,000 on disk.
     ///

@@ -11,10 +11,12 @@
 pub mod bench;
 mod compare;
 mod facts;
+mod kept;
 mod options;
 mod orders;
 mod register;
 mod repository;
+mod steps;
 mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -27,6 +29,7 @@ pub use facts::ModelView;
 pub use options::{Options, Settings};
 pub use register::{Error as RegisterError, Register};
 pub use repository::{CANDIDATES_MAX, Entry, State};
+pub use steps::Step;
 
 use super::clock::Clock;
 use super::decisions::Record;
@@ -111,6 +114,7 @@ pub struct Fleet {
     /// The bundle that is being validated.
     loading: Mutex<Option<Place>>,
     inner: Mutex<Inner>,
+    kept: kept::Kept,
     bench: bench::Bench,
 }
 
@@ -135,6 +139,8 @@ struct Inner {
     recent: VecDeque<Arc<Record>>,
     shadowed: VecDeque<Shadowed>,
     shadowed_dropped: u64,
+    /// Steps of bundles that the record was not told yet.
+    steps: VecDeque<steps::Step>,
 }
 
 struct RunningTrial {
@@ -159,15 +165,20 @@ impl Fleet {
             now,
         );
         let loaded = resident.active.iter().chain(&resident.standby).cloned().collect();
+        let kept = kept::Kept::open(register.directory());
+        let mut inner = Inner { lives: register.known_before().clone(), loaded, ..Inner::default() };
+        inner.become_lives(lives, ("start", now));
         let fleet = Self {
             options,
             parts,
             register,
             ordering: Mutex::default(),
             loading: Mutex::default(),
-            inner: Mutex::new(Inner { lives, loaded, ..Inner::default() }),
+            inner: Mutex::new(inner),
+            kept,
             bench: bench::Bench::default(),
         };
+        resident.active.iter().chain(&resident.standby).for_each(|loaded| fleet.force_again(&loaded.model));
         fleet.begin_again(now);
         fleet.take_office(resident);
         fleet
@@ -262,15 +273,6 @@ impl Fleet {
 
     fn is_warm(&self, schema: &Schema) -> bool {
         self.parts.entities.warmth(schema) == Warmth::Warm
-    }
-
-    /// Begins the step of a trial that a restart has cut: what was gathered is gone, the stage stays.
-    fn begin_again(&self, now: Timestamp) {
-        let mut inner = self.inner.lock();
-        let on_trial = inner.lives.on_trial().map(|life| (life.model.clone(), life.percent));
-        let Some((model, percent)) = on_trial else { return };
-        inner.trial =
-            Some(RunningTrial { trial: Trial::new(&self.options.settings.trial, percent, now), model, percent });
     }
 }
 

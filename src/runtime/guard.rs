@@ -41,6 +41,7 @@ use crate::telemetry::guard::BreakerMoved;
 use gate::{admission_of, epoch_of, gate_of};
 pub use layer::{GuardLayer, Guarded, Refused};
 pub use permit::{Admitted, Permit, outcome_of};
+pub use told::Moved;
 use told::keep;
 pub use watch::{Placed, Watch, watch};
 
@@ -237,6 +238,12 @@ impl Guard {
         self.moved(&mut core, change, Some((by, reason)));
     }
 
+    /// Returns what a person forces now.
+    #[must_use]
+    pub fn forced(&self) -> Option<ForceStatus> {
+        self.core.lock().force.clone()
+    }
+
     /// Ends a force; tells whether there was one. What was forced open is probed before it closes.
     pub fn clear(&self, reason: &str, by: &str) -> bool {
         let mut core = self.core.lock();
@@ -362,34 +369,27 @@ impl Guard {
 
     /// Puts a move in force, and tells it.
     fn moved(&self, core: &mut Core, change: Change, by: Option<(&str, &str)>) {
-        let Change { from, to, percent, cause, counts, attempt, is_observed } = change;
         let at = self.clock.now();
         let transition = Transition {
             model: self.model.clone(),
-            from,
-            to,
-            percent,
-            cause,
-            counts,
-            attempt,
-            is_observed,
+            change,
             at,
             by: by.map(|(by, _)| by.to_owned()),
             reason: by.map(|(_, reason)| reason.to_owned()),
         };
         BreakerMoved { transition: &transition }.emit();
         keep(&mut core.transitions, transition);
-        if is_observed {
+        if change.is_observed {
             return;
         }
-        core.cause = Some(cause);
-        if !matches!(to, Place::ForcedOpen | Place::ForcedClosed | Place::ObserveOnly) {
+        core.cause = Some(change.cause);
+        if !matches!(change.to, Place::ForcedOpen | Place::ForcedClosed | Place::ObserveOnly) {
             core.force = None;
         }
         // Calls that were summed before belong to the stretch that is over.
         core.good_seen = self.calls.good.load(Relaxed);
         self.gate.store(gate_of(core.breaker.admission(), core.breaker.epoch()), Release);
-        if to == Place::Shadow {
+        if change.to == Place::Shadow {
             self.rows.lock().offered.clear();
         }
         self.find(core, &change, at);

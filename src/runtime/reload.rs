@@ -9,6 +9,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::scoring::decide::policy::Policy;
 use crate::scoring::feature::Schema;
 use crate::scoring::list::Lists;
@@ -19,6 +21,8 @@ use super::slot::{Release, Slot};
 
 /// A file larger than this is not read.
 const FILE_BYTES_MAX: u64 = 16 << 20;
+/// The most faults the record tells of one look.
+const FAULTS_MAX: usize = 20;
 
 /// Where the three files are; a missing setting means the text compiled into the binary.
 #[derive(Clone, Debug, Default)]
@@ -113,6 +117,36 @@ fn read_bounded(path: &PathBuf) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| format!("{shown}: cannot be read: {error}"))
 }
 
+/// What the three files in force are, or why others are not put in force, for the record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Reloaded {
+    what: &'static str,
+    by: &'static str,
+    reason: &'static str,
+    /// The version of the rules in force.
+    pub rules: String,
+    /// The version of the policy in force.
+    pub policy: String,
+    /// The entries of the lists in force.
+    pub list_entries: usize,
+    /// Why what the files say is not in force.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
+}
+
+impl Reloaded {
+    /// Tells what is in force at a start.
+    #[must_use]
+    pub fn at_start(release: &Release) -> Self {
+        Self::of(release, ("start", "what was in the files at the start"), Vec::new())
+    }
+
+    fn of(release: &Release, (by, reason): (&'static str, &'static str), refused: Vec<String>) -> Self {
+        let (rules, policy) = (release.facts.rules_version.clone(), release.facts.policy_version.clone());
+        Self { what: "files", by, reason, rules, policy, list_entries: release.lists.entries().len(), refused }
+    }
+}
+
 /// Watches the files by being asked.
 pub struct Reloader {
     paths: Paths,
@@ -127,11 +161,11 @@ impl Reloader {
         Self { paths, seen: Ok(in_force) }
     }
 
-    /// Looks at the files once; puts a change in force or reports why not, once per change.
-    pub fn look(&mut self, slot: &Slot) {
+    /// Looks at the files once; puts a change in force or reports why not, once per change, and returns what is told.
+    pub fn look(&mut self, slot: &Slot) -> Option<Reloaded> {
         let texts = Texts::read(&self.paths);
         if texts == self.seen {
-            return;
+            return None;
         }
         self.seen = texts;
         let outcome = match &self.seen {
@@ -139,8 +173,15 @@ impl Reloader {
             Err(error) => Err(error.clone()),
         };
         match outcome {
-            Ok(release) => events::RulesReloaded { version: &release.facts.rules_version }.emit(),
-            Err(error) => events::ReloadRefused { faults: &error.faults }.emit(),
+            Ok(release) => {
+                events::RulesReloaded { version: &release.facts.rules_version }.emit();
+                Some(Reloaded::of(&release, ("files", "a file was changed"), Vec::new()))
+            }
+            Err(error) => {
+                events::ReloadRefused { faults: &error.faults }.emit();
+                let refused = error.faults.into_iter().take(FAULTS_MAX).collect();
+                Some(Reloaded::of(&slot.load(), ("files", "a file was changed, and is not put in force"), refused))
+            }
         }
     }
 }

@@ -7,12 +7,13 @@
 //! ```
 //! Everything here happens on the healer's thread but for that judgement. Which finding leads to what is not known here.
 
+mod frauds;
 mod standby;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::decisions::Record;
+use super::decisions::{Ledger, Record};
 use super::entities::{Entities, Warmth};
 use super::fleet::Fleet;
 use super::healer::Found;
@@ -24,12 +25,14 @@ use crate::healing::quality::{self, Decided, LabelWatch, Labelled};
 use crate::healing::situation::{PairedEvidence, StandbyControl, WatchFacts};
 use crate::healing::{Finding, ModelRef, Verdict};
 use crate::scoring::feature::Source;
+use crate::telemetry::healing::{DriftForgotten, DriftShown};
+use frauds::Frauds;
 use standby::{Judge, Judging};
 
 /// Decisions that wait for their label; beyond it the oldest are forgotten.
 const DECIDED_MAX: usize = 100_000;
-/// Frauds whose age is known; beyond it the oldest are forgotten, which are mature anyway.
-const FRAUDS_MAX: usize = 100_000;
+/// How often the distances of inputs are shown.
+const SHOWN_EVERY: Span = Span::from_seconds(10);
 /// Votes from which the detectors can tell something.
 const VOTES_MIN: u64 = 100;
 
@@ -42,6 +45,10 @@ pub struct Options {
     pub labels: quality::Options,
     /// The longest a row may take of a standby that is in time.
     pub row_time_max: std::time::Duration,
+    /// Where the frauds are kept that labels told of; `None`: a restart forgets them.
+    pub frauds_path: Option<std::path::PathBuf>,
+    /// How long decisions are kept: older frauds are no longer learned from.
+    pub age_max: Span,
 }
 
 /// The detectors.
@@ -49,13 +56,15 @@ pub struct Watchers {
     options: Options,
     fleet: Arc<Fleet>,
     entities: Arc<Entities>,
+    ledger: Arc<Ledger>,
     active: Option<Active>,
     standby: Option<ModelRef>,
     labels: LabelWatch,
     decided: BTreeMap<u64, Decided>,
     order: VecDeque<u64>,
-    frauds: VecDeque<Timestamp>,
-    mature_frauds: u64,
+    frauds: Frauds,
+    /// When the distances of inputs were last shown.
+    shown_at: Option<Timestamp>,
     judging: Judging,
     row: Vec<f64>,
 }
@@ -67,20 +76,21 @@ struct Active {
 }
 
 impl Watchers {
-    /// Begins without a past.
+    /// Begins without a past, but for the frauds that are known.
     #[must_use]
-    pub fn new(options: Options, fleet: Arc<Fleet>, entities: Arc<Entities>) -> Self {
+    pub fn new(options: Options, fleet: Arc<Fleet>, (entities, ledger): (Arc<Entities>, Arc<Ledger>)) -> Self {
         Self {
             labels: LabelWatch::new(options.labels.clone()),
+            frauds: Frauds::open(options.frauds_path.clone()),
             options,
             fleet,
             entities,
+            ledger,
             active: None,
             standby: None,
             decided: BTreeMap::new(),
             order: VecDeque::new(),
-            frauds: VecDeque::new(),
-            mature_frauds: 0,
+            shown_at: None,
             judging: Judging::default(),
             row: Vec::new(),
         }
@@ -106,23 +116,26 @@ impl Watchers {
         }
     }
 
-    /// Sees a label. One whose decision is forgotten, or was not looked at, tells nothing of a model.
+    /// Sees a label. One whose decision is forgotten, or was not looked at, tells nothing of a model; a fraud counts
+    /// as long as the ledger has its decision.
     pub fn labelled(&mut self, label: &Label) {
         let is_fraud = label.kind.is_fraud();
-        let Some(decided) = self.decided.remove(&key_of(&label.transaction_id)) else { return };
-        if is_fraud {
-            self.frauds.push_back(decided.occurred_at);
-            if self.frauds.len() > FRAUDS_MAX {
-                self.frauds.pop_front();
-                self.mature_frauds += 1;
-            }
+        let key = key_of(&label.transaction_id);
+        let decided = self.decided.remove(&key);
+        let occurred_at = decided.as_ref().map(|decided| decided.occurred_at);
+        let is_asked = occurred_at.is_none() && is_fraud != self.frauds.has(key);
+        let recorded = || Some(self.ledger.look_up(&label.transaction_id)?.transaction.occurred_at());
+        if let Some(occurred_at) = if is_asked { recorded() } else { occurred_at } {
+            self.frauds.note(key, occurred_at, is_fraud);
         }
+        let Some(decided) = decided else { return };
         self.labels.labelled(&Labelled { decided, is_fraud, labelled_at: label.occurred_at });
     }
 
     /// Lets time pass and tells what is open, and what ended just now.
     pub fn found(&mut self, now: Timestamp) -> Found {
         self.follow(now);
+        self.show(now);
         for shadowed in self.fleet.shadowed() {
             let decided = self.decided.get_mut(&key_of(shadowed.record.transaction.id()));
             if let (Some(decided), true) = (decided, Some(&shadowed.model) == self.standby.as_ref()) {
@@ -187,11 +200,19 @@ impl Watchers {
         })
     }
 
-    /// Counts frauds that were reported and are older than `maturity`.
-    pub fn mature_frauds(&mut self, now: Timestamp, maturity: Span) -> u64 {
-        let oldest = now.minus(maturity);
-        let fresh = self.frauds.iter().filter(|occurred| **occurred > oldest).count();
-        self.mature_frauds + (self.frauds.len() - fresh) as u64
+    /// Counts frauds that were reported, are older than `maturity` and can be learned from.
+    #[must_use]
+    pub fn mature_frauds(&self, now: Timestamp, maturity: Span) -> u64 {
+        self.frauds.mature(now, (maturity, self.options.age_max))
+    }
+
+    /// Shows people how far the inputs of the active model are from its baseline, now and then.
+    fn show(&mut self, now: Timestamp) {
+        let is_due = self.shown_at.is_none_or(|at| now < at || now.since(at) >= SHOWN_EVERY);
+        if let (true, Some(active)) = (is_due, &self.active) {
+            self.shown_at = Some(now);
+            DriftShown { figures: &active.watch.figures() }.emit();
+        }
     }
 
     /// Follows the fleet: another active model begins its watch, another pair begins to be compared.
@@ -200,6 +221,8 @@ impl Watchers {
         let (active, standby) = (facts.active.map(|active| active.model), facts.standby.map(|standby| standby.model));
         let is_other = self.active.as_ref().map(|active| active.watch.model()) != active.as_ref();
         if is_other {
+            DriftForgotten.emit();
+            self.shown_at = None;
             self.active = active.as_ref().and_then(|model| {
                 let loaded = self.fleet.loaded().into_iter().find(|loaded| loaded.model.reference == *model)?;
                 let options = self.options.drift.of_schema(loaded.schema.hash());

@@ -17,6 +17,8 @@ pub enum Fault {
     Fail,
     /// Each score is NaN.
     NotANumber,
+    /// Each score is another one: what is likely becomes unlikely.
+    Otherwise,
     /// Each run takes so much longer.
     Slow(Duration),
     /// A run does not end while the fault lasts.
@@ -53,6 +55,8 @@ pub enum Suffered {
     Failure,
     /// Give NaN.
     NotANumber,
+    /// Give other scores.
+    Otherwise,
 }
 
 impl Faults {
@@ -97,6 +101,7 @@ impl Seam {
                 None => return Suffered::Nothing,
                 Some(Fault::Fail) => return Suffered::Failure,
                 Some(Fault::NotANumber) => return Suffered::NotANumber,
+                Some(Fault::Otherwise) => return Suffered::Otherwise,
                 Some(Fault::Panic) => {
                     drop(planned);
                     panic!("as planned");

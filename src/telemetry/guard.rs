@@ -80,9 +80,9 @@ pub struct BreakerMoved<'a> {
 impl BreakerMoved<'_> {
     /// Counts and logs it.
     pub fn emit(&self) {
-        let moved = self.transition;
-        let (model, cause, percent) = (&moved.model, moved.cause.name(), moved.percent);
-        let (from, to, reason) = (moved.from.name(), moved.to.name(), moved.reason.as_deref().unwrap_or_default());
+        let (told, moved) = (self.transition, &self.transition.change);
+        let (model, cause, percent) = (&told.model, moved.cause.name(), moved.percent);
+        let (from, to, reason) = (moved.from.name(), moved.to.name(), told.reason.as_deref().unwrap_or_default());
         if moved.is_observed {
             warn!(%model, cause, "the breaker would have opened: it only watches, as a person wants");
             return;
@@ -90,7 +90,7 @@ impl BreakerMoved<'_> {
         let guards = &metrics().guards;
         guards.moves[moved.cause as usize].inc();
         guards.places_entered[moved.to as usize].inc();
-        let by = moved.by.as_deref().unwrap_or_default();
+        let by = told.by.as_deref().unwrap_or_default();
         match moved.to {
             Place::Open => {
                 let (good, slow, hard) = (moved.counts.good, moved.counts.slow, moved.counts.hard);

@@ -6,6 +6,7 @@ use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opt
 use tracing::{debug, error, info, warn};
 
 use super::metrics::{Builder, metrics};
+use crate::healing::drift::{Distances, Figures};
 use crate::healing::finding::Alarm;
 use crate::healing::memory::Health;
 use crate::healing::situation::Planned;
@@ -96,6 +97,35 @@ impl Healing {
         self.protections.with_label_values(&["rules_only"]);
         self.drift.with_label_values(&["none", "psi"]);
         self.audit_notes.with_label_values(&["plan"]);
+    }
+}
+
+/// How far the inputs of the active model are from its baseline.
+pub struct DriftShown<'a> {
+    /// The figures of its watch.
+    pub figures: &'a Figures,
+}
+
+impl DriftShown<'_> {
+    /// Sets the gauges: one of each figure for each input that has values, and for the score.
+    pub fn emit(&self) {
+        let shown = self.figures.inputs.iter().take(FEATURES_MAX).chain([&self.figures.score]);
+        for distances in shown.filter(|distances| distances.values > 0) {
+            let Distances { name, psi, js, ks, w1, null, log_e, .. } = distances;
+            for (figure, value) in DRIFT_FIGURES.into_iter().zip([psi, js, ks, w1, null, log_e]) {
+                metrics().healing.drift.with_label_values(&[name, figure]).set(*value);
+            }
+        }
+    }
+}
+
+/// Another model answers, or none does: its inputs are others, and nothing is known of them yet.
+pub struct DriftForgotten;
+
+impl DriftForgotten {
+    /// Removes every gauge.
+    pub fn emit(&self) {
+        metrics().healing.drift.reset();
     }
 }
 
@@ -268,5 +298,57 @@ impl MemoryUnsaved<'_> {
     /// Logs it.
     pub fn emit(&self) {
         error!(tried = self.tried, error = %self.error, "healing's memory: budgets and the lock may not survive a restart");
+    }
+}
+
+/// The frauds that labels told of could not be kept or read.
+pub struct FraudsUnkept<'a> {
+    /// What was tried.
+    pub tried: &'static str,
+    /// Why it failed.
+    pub error: &'a dyn Display,
+}
+
+impl FraudsUnkept<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        error!(tried = self.tried, error = %self.error, "known frauds: after a restart retraining may count fewer than there are");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lists the features whose drift is shown, among those of a test.
+    fn shown(prefix: &str) -> Vec<(String, String, f64)> {
+        use prometheus::core::Collector;
+        let families = metrics().healing.drift.collect();
+        let all = families.iter().flat_map(prometheus::proto::MetricFamily::get_metric).map(|metric| {
+            let labels = metric.get_label();
+            let of =
+                |name: &str| labels.iter().find(|label| label.name() == name).map(|label| label.value().to_owned());
+            (of("feature").unwrap_or_default(), of("figure").unwrap_or_default(), metric.get_gauge().get_value())
+        });
+        all.filter(|(feature, _, _)| feature.starts_with(prefix)).collect()
+    }
+
+    #[test]
+    fn drift_is_shown_by_feature_and_figure_within_a_bound_and_forgotten_with_its_model() {
+        let named =
+            |number: usize| Distances { name: format!("shown_{number}"), values: 9, psi: 0.25, ..Distances::default() };
+        let silent = Distances { name: "shown_silent".to_owned(), ..Distances::default() };
+        let inputs = std::iter::once(silent).chain((0..FEATURES_MAX).map(named)).collect();
+        DriftShown { figures: &Figures { inputs, ..Figures::default() } }.emit();
+        let all = shown("shown_");
+        assert_eq!(
+            all.len(),
+            (FEATURES_MAX - 1) * DRIFT_FIGURES.len(),
+            "bounded; without a value there is nothing to show"
+        );
+        assert!(all.contains(&("shown_0".to_owned(), "psi".to_owned(), 0.25)), "{all:?}");
+        assert!(!all.iter().any(|(feature, _, _)| feature == "shown_silent"));
+        DriftForgotten.emit();
+        assert_eq!(shown("shown_"), []);
     }
 }

@@ -65,6 +65,21 @@ pub(crate) fn names(lines: &[Told]) -> Vec<String> {
     actions(lines).into_iter().map(|(_, name)| name).collect()
 }
 
+/// Lists what became of a version, by the steps of bundles: what, by whom.
+pub(crate) fn steps(lines: &[Told], version: &str) -> Vec<String> {
+    let its = lines.iter().filter(|line| line.kind == Kind::Model && line.body["model"]["version"] == version);
+    let word = |line: &Told, key: &str| line.body[key].as_str().unwrap_or_default().to_owned();
+    its.map(|line| format!("{} by {}", word(line, "what"), word(line, "by"))).collect()
+}
+
+/// Returns what `fraudd audit explain` tells.
+pub(crate) fn explained(directory: &Path) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fraudd"));
+    let output = command.args(["audit", "explain"]).arg(place(directory)).output().expect("the binary");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 /// Finds the first line of a plan in which a change of model was checked.
 pub(crate) fn checked(lines: &[Told]) -> Option<&Value> {
     let verdicts = lines.iter().filter_map(|line| line.body.get("verified")?.as_array());

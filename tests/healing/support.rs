@@ -22,7 +22,7 @@ use fraudd::runtime::decisions::Record;
 use fraudd::runtime::healer::HealingView;
 use fraudd::runtime::inference::library;
 use fraudd::runtime::release::bundle::{self, Files};
-use fraudd::runtime::release::manifest::{Role, Tolerance, Training};
+use fraudd::runtime::release::manifest::{Manifest, Role, Tolerance, Training};
 use fraudd::runtime::release::pack::{self, Facts, Packing};
 use fraudd::runtime::release::{golden, signature};
 use fraudd::runtime::scorer::{Answer, Effort, Request};
@@ -171,6 +171,25 @@ impl Recipe {
         })
         .unwrap_or_else(|error| panic!("{model}: {error}"))
     }
+}
+
+/// Packs a bundle that no gate of calibration lets in: every fraud of its golden rows stands for a tenth of one.
+pub(crate) fn badly_calibrated(version: &str) -> Files {
+    let mut files = Recipe::default().pack(version);
+    let golden = String::from_utf8(files[bundle::GOLDEN].to_vec()).expect("text");
+    let fewer = golden.lines().map(|line| {
+        let mut row: serde_json::Value = serde_json::from_str(line).expect("a row");
+        if row["label"] == true {
+            row["weight"] = 0.1.into();
+        }
+        format!("{row}\n")
+    });
+    files.insert(bundle::GOLDEN.to_owned(), fewer.collect::<String>().into());
+    let text = std::str::from_utf8(&files[bundle::MANIFEST]).expect("text");
+    let mut manifest = Manifest::parse(text).expect("a manifest");
+    manifest.files.insert(bundle::GOLDEN.to_owned(), bundle::sha256(&files[bundle::GOLDEN]));
+    files.insert(bundle::MANIFEST.to_owned(), toml::to_string(&manifest).expect("written").into());
+    files
 }
 
 /// Signs a bundle with the key that the service trusts.

@@ -109,7 +109,7 @@ impl Tools {
         let active = facts.active.map(|active| active.model);
         let models: Vec<ModelRef> = active.iter().cloned().collect();
         let (findings, frauds) = {
-            let mut watchers = self.watchers.lock();
+            let watchers = self.watchers.lock();
             (watchers.open(), watchers.mature_frauds(now, self.maturity))
         };
         let incidents = Incidents::default();

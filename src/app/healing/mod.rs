@@ -17,11 +17,12 @@ use crate::config::Settings;
 use crate::edge::http::Service;
 use crate::edge::http::service::OrdersOf;
 use crate::healing::lifecycle::{Mandate, Order};
-use crate::runtime::audit::Audit;
+use crate::runtime::audit::{Audit, Kind};
 use crate::runtime::boot::BootGuard;
 use crate::runtime::executor::{self, Executor, Refused, Wish};
 use crate::runtime::fleet::{self, Fleet};
 use crate::runtime::healer::{Healer, Parts};
+use crate::runtime::reload::Reloaded;
 use crate::runtime::watchers::{self, Watchers};
 use crate::tasks::Shutdown;
 
@@ -64,6 +65,7 @@ impl Running {
         let started = Healer::start(healing.healer.clone(), parts, shutdown.clone());
         let (healer, turning) = started.context("tried to start the healer")?;
         service.scorer.feed_to(healer.feed().clone());
+        healer.audit().note(Kind::Config, &Reloaded::at_start(&service.scorer.release()));
         // As above.
         let _ = service.healing.set(healer.clone());
         Ok(Some(Self { healer, threads: vec![turning, acting] }))
@@ -84,8 +86,12 @@ fn watchers(site: &Site<'_>) -> Watchers {
         drift: site.settings.drift.clone(),
         labels: site.settings.labels.clone(),
         row_time_max: Duration::from_micros(site.settings.inference.breaker.slow_after_us),
+        frauds_path: site.settings.state.as_ref().map(|state| state.directory.join("frauds.log")),
+        age_max: site.settings.ledger.age_max,
     };
-    Watchers::new(options, Arc::clone(&site.service.fleet), site.service.scorer.entities_shared())
+    let scorer = &site.service.scorer;
+    let past = (scorer.entities_shared(), Arc::clone(scorer.ledger()));
+    Watchers::new(options, Arc::clone(&site.service.fleet), past)
 }
 
 /// Takes the orders of people: through the executor where there is one, so that they are on the record.

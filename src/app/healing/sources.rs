@@ -23,7 +23,7 @@ use crate::scoring::metrics::{Scored, average_precision};
 pub(super) fn sources(site: &Site<'_>, watchers: &Arc<Mutex<Watchers>>) -> Sources {
     let service = site.service;
     let fleet = Arc::clone(&service.fleet);
-    let (of_breaker, of_transitions) = (Arc::clone(&fleet), Arc::clone(&fleet));
+    let [of_breaker, of_transitions, of_steps] = std::array::from_fn(|_| Arc::clone(&fleet));
     let host = Arc::clone(&service.host);
     let [seeing, labelled, finding, judging, pairing] = std::array::from_fn(|_| Arc::clone(watchers));
     let retraining = Arc::clone(&site.outbound.retraining);
@@ -32,6 +32,7 @@ pub(super) fn sources(site: &Site<'_>, watchers: &Arc<Mutex<Watchers>>) -> Sourc
         fleet: Box::new(move || fleet_facts(&fleet, &quality)),
         breaker: Box::new(move || breaker(&of_breaker)),
         transitions: Box::new(move || transitions(&of_transitions)),
+        steps: Box::new(move || of_steps.steps().iter().filter_map(|step| serde_json::to_value(step).ok()).collect()),
         host: Box::new(move |_| machine(&host)),
         observe: Box::new(move |record| seeing.lock().observe(record)),
         labelled: Box::new(move |label| labelled.lock().labelled(label)),

@@ -132,10 +132,11 @@ impl Teller {
                 let what = [word(&body, "kind"), word(&body, "what"), word(&body, "about")].join(" ");
                 vec![format!("ordered   {} by {}: {}", what.trim(), word(&body, "by"), word(&body, "reason"))]
             }
-            Kind::Breaker | Kind::Model | Kind::List | Kind::Chain | Kind::Lost if self.incident.is_none() => {
+            Kind::Model if self.incident.is_none() => vec![model(&body)],
+            Kind::Breaker | Kind::List | Kind::Chain | Kind::Lost if self.incident.is_none() => {
                 vec![format!("{:<9} {body}", kind.name())]
             }
-            Kind::Config if self.incident.is_none() => vec![format!("table     version {}", word(&body, "version"))],
+            Kind::Config if self.incident.is_none() => vec![config(&body)],
             Kind::Override | Kind::Breaker | Kind::Model | Kind::List | Kind::Chain | Kind::Lost | Kind::Config => {
                 Vec::new()
             }
@@ -208,6 +209,28 @@ impl Teller {
     fn is_meant(&self, incident: Option<u64>) -> bool {
         self.incident.is_none() || self.incident == incident
     }
+}
+
+/// Tells a step of a bundle.
+fn model(body: &Value) -> String {
+    let (model, percent) = (&body["model"], body["percent"].as_u64().filter(|percent| *percent > 0));
+    let share = percent.map(|percent| format!(" of {percent} percent")).unwrap_or_default();
+    let from = body["from"].as_str().map(|from| format!(", was {from}")).unwrap_or_default();
+    let (name, version) = (word(model, "name"), word(model, "version"));
+    let (what, by, reason) = (word(body, "what"), word(body, "by"), word(body, "reason"));
+    format!("model     {name}/{version} {what}{share}{from}, by {by}: {reason}")
+}
+
+/// Tells which table, or which files, are in force.
+fn config(body: &Value) -> String {
+    if body["what"] != "files" {
+        return format!("table     version {}", word(body, "version"));
+    }
+    let refused: Vec<&str> = items(body, "refused").iter().filter_map(Value::as_str).collect();
+    let why = if refused.is_empty() { String::new() } else { format!(": {}", refused.join("; ")) };
+    let (rules, policy, entries) = (word(body, "rules"), word(body, "policy"), &body["list_entries"]);
+    let (by, reason) = (word(body, "by"), word(body, "reason"));
+    format!("files     rules {rules}, policy {policy}, {entries} list entries, by {by}: {reason}{why}")
 }
 
 fn read(text: &str) -> Option<(String, Kind, Value)> {

@@ -41,6 +41,7 @@ pub(super) async fn clear(State(service): State<Arc<Service>>, request: Request)
         if !model.guard.clear(&wish.reason, &by) {
             return Err(Problem::new(Code::NotForced, "nobody forces the breaker: there is nothing to clear"));
         }
+        keep(&service).await;
         Ok(shown(&model))
     };
     respond(cleared.await)
@@ -52,6 +53,7 @@ async fn forced(service: &Service, force: Force, request: Request) -> Response {
         let model = model(service)?;
         let until = model.guard.now().plus(wish.expires_in.unwrap_or(Span::ZERO));
         model.guard.force(force, until, &wish.reason, &by);
+        keep(service).await;
         Ok(shown(&model))
     };
     respond(forced.await)
@@ -62,6 +64,13 @@ async fn wish(service: &Service, request: Request, lasts: bool) -> Result<(Wish,
     let by = by.map_or(CompactString::const_new("anonymous"), |caller| caller.name.clone());
     let bytes = body::read(request, Kind::Json, service.limits.body_len_max, &service.limits).await?;
     Ok((force::read(&bytes, lasts)?, by))
+}
+
+/// Keeps what is forced now over a restart, before it is answered. A failure is told in the log: it holds all the same.
+async fn keep(service: &Service) {
+    let fleet = Arc::clone(&service.fleet);
+    let kept = tokio::task::spawn_blocking(move || fleet.keep_forces()).await;
+    kept.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
 }
 
 /// Finds the model in force: a breaker belongs to its model.

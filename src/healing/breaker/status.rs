@@ -165,7 +165,7 @@ impl Force {
 }
 
 /// One move of a breaker, in its own time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// Where it stood.
     pub from: Place,
@@ -188,20 +188,9 @@ pub struct Change {
 pub struct Transition {
     /// Whose breaker.
     pub model: ModelRef,
-    /// Where it stood.
-    pub from: Place,
-    /// Where it stands.
-    pub to: Place,
-    /// The share of calls that goes to the model now, in percent.
-    pub percent: u32,
-    /// Why.
-    pub cause: Cause,
-    /// The calls that it followed from.
-    pub counts: Counts,
-    /// How often it opened before, as far as it is not forgotten.
-    pub attempt: u32,
-    /// Whether it only would have moved: a person lets it watch.
-    pub is_observed: bool,
+    /// The move.
+    #[serde(flatten)]
+    pub change: Change,
     /// When.
     pub at: Timestamp,
     /// Who forced it, and their reason.

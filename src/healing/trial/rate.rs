@@ -29,7 +29,8 @@ pub struct RateTest {
 }
 
 /// A rate under test.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Rate {
     band: f64,
     log_threshold: f64,

@@ -168,3 +168,44 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_step_that_was_kept_goes_on_as_if_nothing_had_been_and_only_as_the_same_step() {
+    let options = Options::default();
+    let at = |number: u64| START.plus(Span::from_micros(i64::try_from(number).expect("small") * 1_000_000));
+    let mut dice = Dice(11);
+    let pairs: Vec<Pair> = (0..12_000)
+        .map(|number| {
+            let active = side(if dice.roll() < 0.01 { 0.95 } else { 0.1 * dice.roll() });
+            let candidate = (dice.roll() > 0.0005).then_some(if dice.roll() < 0.005 { side(0.5) } else { active });
+            Pair { at: at(number), entity: number % 700, active, candidate }
+        })
+        .collect();
+    let mut whole = Trial::new(&options, 0, START);
+    for pair in &pairs {
+        whole.observe(pair);
+    }
+    let mut first = Trial::new(&options, 0, START);
+    for pair in &pairs[..5_077] {
+        first.observe(pair);
+    }
+    let kept = serde_json::to_string(&first).expect("JSON");
+    let read = || -> Trial { serde_json::from_str(&kept).expect("the same again") };
+    let mut second = read().resumed(&options, START, at(5_076)).expect("the same step");
+    for pair in &pairs[5_077..] {
+        second.observe(pair);
+    }
+    let (verdict, figures) = whole.judge(at(12_000), true);
+    let (resumed, after) = second.judge(at(12_000), true);
+    assert_eq!((verdict, resumed), (Verdict::Won, Verdict::Won), "{figures:?}");
+    assert_eq!((figures.pairs, figures.votes, figures.flips), (after.pairs, after.votes, after.flips));
+    assert!((figures.new_alerts.log_e_below - after.new_alerts.log_e_below).abs() < 1e-9);
+    // Another step, or other bands: what was gathered says nothing of it.
+    assert!(read().resumed(&options, at(1), at(6_000)).is_none());
+    let stricter = Options { new_alerts_max: 0.01, ..Options::default() };
+    assert!(read().resumed(&stricter, START, at(6_000)).is_none());
+    // A night without the process is no starving.
+    let late = at(5_076).plus(Span::from_seconds(8 * 3_600));
+    assert_eq!(read().judge(late, true).0, Verdict::Inconclusive);
+    assert_eq!(read().resumed(&options, START, late).expect("the same").judge(late, true).0, Verdict::Going);
+}

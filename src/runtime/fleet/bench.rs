@@ -3,6 +3,10 @@
 //! One thread of the lowest priority drains the tap, scores what a trial and the standby's sample ask for, and tends the
 //! fleet; another validates new bundles, since gates take seconds. Both end when the fleet's [`Running`] is
 //! dropped. A panic in either is logged and its round is over; the next one begins anew.
+//!
+//! Golden rows of the models that answer and stand by are asked again now and then, while they serve: a score that moved
+//! although nothing was changed is told by the model's guard as finding `golden_mismatch`. A row without an answer says
+//! nothing of that.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -16,6 +20,7 @@ use crate::domain::Score;
 use crate::healing::ModelRef;
 use crate::runtime::clock::Moment;
 use crate::runtime::decisions::Record;
+use crate::runtime::guard::Moved;
 use crate::runtime::inference::ModelFailure;
 use crate::runtime::slot::Model;
 use crate::tasks;
@@ -24,6 +29,8 @@ use crate::tasks;
 const ROUND: Duration = Duration::from_millis(25);
 /// How many rounds between two times the fleet is tended.
 const ROUNDS_PER_TENDING: usize = 40;
+/// How many rounds between two times the evidence of a trial is kept: what a crash may cost.
+const ROUNDS_PER_KEEPING: usize = 200;
 /// How long one run of rows may take off the path.
 const RUN_WAIT_MAX: Duration = Duration::from_secs(2);
 /// The lowest priority there is.
@@ -48,8 +55,9 @@ pub(super) struct Bench {
     pub(super) times: parking_lot::Mutex<Vec<(u32, u32)>>,
 }
 
-/// The fleet's threads; they end when this is dropped.
+/// The fleet's threads; they end when this is dropped, and what a trial has shown so far is kept.
 pub struct Running {
+    fleet: Arc<Fleet>,
     stops: Vec<mpsc::SyncSender<()>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -60,6 +68,8 @@ impl Drop for Running {
         for thread in self.threads.drain(..) {
             let _panicked = thread.join();
         }
+        self.fleet.keep_trial();
+        self.fleet.keep_forces();
     }
 }
 
@@ -70,7 +80,7 @@ impl Fleet {
     /// The operating system's, when no thread can be had.
     pub fn start(self: &Arc<Self>) -> std::io::Result<Running> {
         self.parts.tap.open();
-        let mut running = Running { stops: Vec::new(), threads: Vec::new() };
+        let mut running = Running { fleet: Arc::clone(self), stops: Vec::new(), threads: Vec::new() };
         let fleet = Arc::clone(self);
         running.add("fleet-bench", ROUND, move || fleet.round())?;
         let every = self.options.settings.watch_every;
@@ -85,8 +95,12 @@ impl Fleet {
 
     fn round(&self) {
         self.compare();
-        if self.bench.rounds.fetch_add(1, Ordering::Relaxed).is_multiple_of(ROUNDS_PER_TENDING) {
+        let round = self.bench.rounds.fetch_add(1, Ordering::Relaxed);
+        if round.is_multiple_of(ROUNDS_PER_TENDING) {
             self.tend();
+        }
+        if round.is_multiple_of(ROUNDS_PER_KEEPING) {
+            self.keep_trial();
         }
     }
 
@@ -106,14 +120,20 @@ impl Fleet {
                     moved += usize::from(distance > loaded.tolerance.close);
                     largest = largest.max(distance);
                 }
+                // A crowd, or a fault that its breaker sees: whether scores moved cannot be told.
                 Err(failure) => return self.golden_failed(model, failure.to_string()),
             }
         }
         // A sample may by chance have one row more than its share of those that may move.
         let allowed = (loaded.tolerance.share * scores.len() as f64).ceil() + 1.0;
         if scores.is_empty() || moved as f64 > allowed || largest > loaded.tolerance.size {
-            return self.golden_failed(model, format!("{moved} of {} rows moved, largest {largest:.1e}", scores.len()));
+            let told = format!("{moved} of {} rows moved, largest {largest:.1e}", scores.len());
+            if moved > 0 {
+                loaded.model.guard.golden_moved(&Moved { rows: scores.len(), moved, largest });
+            }
+            return self.golden_failed(model, told);
         }
+        loaded.model.guard.golden_held();
         let now = self.parts.clock.now();
         self.inner.lock().golden.insert(model.sha256.clone(), now);
         Ok(())

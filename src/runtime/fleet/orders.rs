@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Error, Fleet, Inner, RunningTrial};
+use super::{Error, Fleet, Inner, RunningTrial, steps};
 use crate::domain::Timestamp;
 use crate::healing::lifecycle::{Life, Lives, Mandate, Order};
 use crate::healing::trial::Trial;
@@ -104,16 +104,21 @@ impl Fleet {
         let now = self.parts.clock.now();
         let before = self.inner.lock().lives.clone();
         let after = before.after(order, mandate, now, reason)?;
-        self.put(after, now, |lives| self.save(lives, order.is_protective()))
+        self.put((after, steps::by(mandate)), now, |lives| self.save(lives, order.is_protective()))
     }
 
     /// Puts in place what the register says and is not there, with nothing changed in it. Callers hold the order's lock.
     pub(super) fn put_in_place(&self) -> Result<(), Error> {
         let lives = self.inner.lock().lives.clone();
-        self.put(lives, self.parts.clock.now(), |_| Ok(()))
+        self.put((lives, "start"), self.parts.clock.now(), |_| Ok(()))
     }
 
-    fn put(&self, lives: Lives, now: Timestamp, save: impl FnOnce(&Lives) -> Result<(), Error>) -> Result<(), Error> {
+    fn put(
+        &self,
+        (lives, by): (Lives, &str),
+        now: Timestamp,
+        save: impl FnOnce(&Lives) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let at_work = self.at_work(&lives)?;
         self.parts.slot.replace(|current| {
             let next = next_in_force(current, &lives, &at_work, |loaded| {
@@ -123,7 +128,7 @@ impl Fleet {
             save(&lives)?;
             Ok::<_, Error>(next)
         })?;
-        let surplus = self.settle(lives, at_work, now);
+        let surplus = self.settle((lives, by), at_work, now);
         // Joins their threads: behind the lock.
         drop(surplus);
         Ok(())
@@ -160,11 +165,13 @@ impl Fleet {
             return Err(Error::Refused(text.to_owned()));
         }
         let passed = Passed::at_start(bundle, &self.options.limits).map_err(Error::Refused)?;
-        resident::start(&passed, self.options.inference.clone()).map_err(Error::Refused)
+        let loaded = resident::start(&passed, self.options.inference.clone()).map_err(Error::Refused)?;
+        self.force_again(&loaded.model);
+        Ok(loaded)
     }
 
     /// Takes the outcome of an order in: places, trial, and who has to go.
-    fn settle(&self, lives: Lives, at_work: Vec<Loaded>, now: Timestamp) -> Vec<Arc<Model>> {
+    fn settle(&self, (lives, by): (Lives, &str), at_work: Vec<Loaded>, now: Timestamp) -> Vec<Arc<Model>> {
         self.bench.times.lock().clear();
         let mut inner = self.inner.lock();
         for loaded in at_work {
@@ -172,7 +179,7 @@ impl Fleet {
                 inner.loaded.push(loaded);
             }
         }
-        inner.lives = lives;
+        inner.become_lives(lives, (by, now));
         let step = inner.lives.on_trial().map(|life| (life.model.clone(), life.percent, life.stage));
         let is_same = |trial: &RunningTrial| {
             step.as_ref().is_some_and(|(model, percent, _)| (&trial.model, trial.percent) == (model, *percent))

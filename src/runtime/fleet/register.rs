@@ -49,6 +49,8 @@ pub struct Register {
     path: Option<PathBuf>,
     named: Named,
     lives: Lives,
+    /// What the file said.
+    before: Lives,
 }
 
 impl Register {
@@ -73,13 +75,23 @@ impl Register {
         if let Some(fault) = kept.lives.fault() {
             return Err(fail(fault));
         }
-        Ok(Self { path: Some(path), named: kept.named, lives: kept.lives })
+        Ok(Self { path: Some(path), named: kept.named, before: kept.lives.clone(), lives: kept.lives })
     }
 
     /// Returns how far every bundle had come.
     #[must_use]
     pub const fn lives(&self) -> &Lives {
         &self.lives
+    }
+
+    /// Returns how far every bundle had come by the file, whatever was made of that since.
+    pub(super) const fn known_before(&self) -> &Lives {
+        &self.before
+    }
+
+    /// Returns the directory of the file; `None` when nothing is kept.
+    pub(super) fn directory(&self) -> Option<PathBuf> {
+        self.path.as_deref().and_then(Path::parent).map(Path::to_owned)
     }
 
     /// Replaces what is known, before a fleet is started from it.

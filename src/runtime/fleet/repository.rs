@@ -238,10 +238,12 @@ impl Fleet {
         let _one_at_a_time = self.ordering.lock();
         let mut inner = self.inner.lock();
         let trust = verdict.clone().unwrap_or_default();
-        inner.lives.find(model, trust, now);
+        let mut lives = inner.lives.clone();
+        lives.find(model, trust, now);
         inner.reports.insert(model.sha256.clone(), report);
         // One that has gone further keeps its stage: the gates were only asked once more.
-        let _has_gone_further = inner.lives.judge(model, verdict, now);
+        let _has_gone_further = lives.judge(model, verdict, now);
+        inner.become_lives(lives, ("gates", now));
         let known: Vec<String> = inner.lives.all().map(|life| life.model.sha256.clone()).collect();
         inner.reports.retain(|sha256, _| known.contains(sha256));
         let lives = inner.lives.clone();
@@ -272,6 +274,7 @@ impl Fleet {
         }
         let options = InferenceOptions { threads: std::num::NonZeroUsize::MIN, ..self.options.inference.clone() };
         let loaded = resident::start(passed, options)?;
+        self.force_again(&loaded.model);
         let model = Arc::clone(&loaded.model);
         self.inner.lock().loaded.push(loaded);
         Ok(model)

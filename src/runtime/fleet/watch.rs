@@ -10,10 +10,10 @@ use std::path::Path;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::repository::Place;
-use super::{Error, Fleet};
+use super::{Error, Fleet, Step};
 use crate::domain::Span;
-use crate::healing::Stage;
 use crate::healing::lifecycle::{Mandate, Order};
+use crate::healing::{ModelRef, Stage};
 use crate::runtime::release::bundle;
 use crate::telemetry::fleet::{BundleJudged, GoldenFailed};
 
@@ -74,6 +74,13 @@ impl Fleet {
 
     fn judged(&self, place: &Place, verdict: &Result<(), String>) {
         let mut inner = self.inner.lock();
+        let is_known = inner.lives.all().any(|life| (&life.model.name, &life.model.version) == (&place.0, &place.1));
+        if let (Err(reason), false) = (verdict, is_known) {
+            // Its files do not agree with their manifest, or were not read: it has no hash to be known by.
+            let model = ModelRef { name: place.0.clone(), version: place.1.clone(), sha256: String::new() };
+            let (at, by, reason) = (self.parts.clock.now(), "gates".to_owned(), reason.clone());
+            inner.tell(Step { at, model, what: "refused", from: None, percent: 0, by, reason });
+        }
         match verdict {
             Ok(()) => drop(inner.refusals.remove(place)),
             Err(reason) => drop(inner.refusals.insert(place.clone(), reason.clone())),
@@ -94,6 +101,7 @@ impl Fleet {
         drop(gone);
         self.resume();
         self.recall();
+        self.keep_forces();
         self.check_places();
     }
 
@@ -133,7 +141,7 @@ impl Fleet {
         let _told = self.save(&lives, true);
         let mut inner = self.inner.lock();
         inner.loaded.push(loaded);
-        inner.lives = lives;
+        inner.become_lives(lives, ("healing", self.parts.clock.now()));
     }
 
     /// Runs golden rows through the active and the standby model when that is due.

@@ -82,7 +82,8 @@ fn failures_open_it_and_its_way_back_is_told() {
             break;
         }
     }
-    let path: Vec<(Place, u32)> = guard.transitions().iter().map(|moved| (moved.to, moved.percent)).collect();
+    let path: Vec<(Place, u32)> =
+        guard.transitions().iter().map(|moved| (moved.change.to, moved.change.percent)).collect();
     let ramp = [1, 5, 25, 50, 100].map(|percent| (Place::Ramp, percent));
     let before = [(Place::Open, 0), (Place::Probe, 0), (Place::Shadow, 0)];
     assert_eq!(path, [&before[..], &ramp[..], &[(Place::Closed, 100)]].concat());
@@ -150,7 +151,10 @@ fn a_hung_thread_is_a_fault_whatever_opened_the_breaker() {
     let guard = guard(Options { cool_us: 60_000_000, cool_max_us: 60_000_000, ..FAST });
     guard.hung(1);
     let (moves, found) = (guard.transitions(), guard.findings());
-    assert_eq!((moves.len(), moves[0].cause, found.len(), found[0].alarm), (1, Cause::Hung, 1, Alarm::ModelFault));
+    assert_eq!(
+        (moves.len(), moves[0].change.cause, found.len(), found[0].alarm),
+        (1, Cause::Hung, 1, Alarm::ModelFault)
+    );
     let slow = self::guard(Options { slow_calls_min: 10, cool_us: 60_000_000, cool_max_us: 60_000_000, ..FAST });
     assert!((0..50).all(|_| settle(&slow, CallOutcome::Slow)));
     slow.tick(&HostState::default());
@@ -159,6 +163,27 @@ fn a_hung_thread_is_a_fault_whatever_opened_the_breaker() {
     slow.hung(1);
     assert_eq!(slow.findings().iter().map(|finding| finding.alarm).collect::<Vec<_>>(), [Alarm::ModelFault]);
     assert_eq!((slow.status().written_off, slow.open_findings().len()), (2, 2));
+}
+
+#[test]
+fn golden_rows_that_move_while_it_serves_are_found_until_they_give_their_scores_again() {
+    let guard = guard(Options { cool_us: 60_000_000, cool_max_us: 60_000_000, ..FAST });
+    guard.golden_held();
+    assert!(guard.findings().is_empty() && guard.open_findings().is_empty());
+    let moved = Moved { rows: 100, moved: 40, largest: 0.5 };
+    guard.golden_moved(&moved);
+    guard.golden_moved(&moved);
+    let found: Vec<_> = guard.findings().into_iter().map(|finding| (finding.alarm, finding.verdict)).collect();
+    assert_eq!(found, [(Alarm::GoldenMismatch, Verdict::Acting)], "told once");
+    assert_eq!((guard.open_findings().len(), guard.place()), (1, Place::Closed));
+    guard.golden_held();
+    let found: Vec<_> = guard.findings().into_iter().map(|finding| (finding.alarm, finding.verdict)).collect();
+    assert_eq!((found, guard.open_findings()), (vec![(Alarm::GoldenMismatch, Verdict::Ended)], Vec::new()));
+    // While the breaker is open for a fault, that nothing moved closes nothing.
+    guard.golden_moved(&moved);
+    guard.hung(1);
+    guard.golden_held();
+    assert_eq!((guard.place(), guard.open_findings().len()), (Place::Open, 2));
 }
 
 #[test]
@@ -175,7 +200,7 @@ fn an_override_is_told_with_its_reason_and_ends() {
     );
     assert!(guard.clear("done", "anna") && !guard.clear("done", "anna"));
     assert_eq!((guard.place(), guard.status().force), (Place::Probe, None));
-    let told: Vec<_> = guard.transitions().into_iter().map(|moved| (moved.cause, moved.reason)).collect();
+    let told: Vec<_> = guard.transitions().into_iter().map(|moved| (moved.change.cause, moved.reason)).collect();
     assert_eq!(told, [(Cause::Forced, Some("drill".into())), (Cause::Cleared, Some("done".into()))]);
     guard.force(Force::Closed, guard.now(), "over at once", "anna");
     guard.tick(&HostState::default());

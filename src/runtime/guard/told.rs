@@ -10,7 +10,46 @@ use crate::healing::finding::{Alarm, Evidence, Finding, Verdict};
 /// Moves and findings that wait to be fetched; the oldest go first.
 const TOLD_MAX: usize = 256;
 
+/// Golden rows that no longer give their scores, found while the model serves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Moved {
+    /// The rows that were asked.
+    pub rows: usize,
+    /// Those whose score is another one.
+    pub moved: usize,
+    /// The largest distance.
+    pub largest: f64,
+}
+
 impl Guard {
+    /// Golden rows moved although nothing was changed: nothing the model says can be believed.
+    pub fn golden_moved(&self, moved: &Moved) {
+        let at = self.clock.now();
+        let Moved { rows, moved, largest } = *moved;
+        let text = format!(
+            "while it serves, {moved} of {rows} golden rows no longer give their scores, by up to {largest:.1e}"
+        );
+        let values = [("rows", rows as f64), ("golden_mismatches", moved as f64), ("distance_max", largest)];
+        let values = values.map(|(name, value)| (name.to_owned(), value)).into();
+        let evidence = Evidence { votes: rows as u64, values, text, ..Evidence::default() };
+        let (alarm, verdict, model) = (Alarm::GoldenMismatch, Verdict::Acting, Some(self.model.clone()));
+        self.core.lock().found(Finding { alarm, subject: None, model, verdict, since: at, at, evidence });
+    }
+
+    /// Golden rows give their scores: what was found of them while serving is over. What opened the breaker is over when
+    /// that closes.
+    pub fn golden_held(&self) {
+        let mut core = self.core.lock();
+        let is_let_through = matches!(
+            core.breaker.place(),
+            Place::Closed | Place::ForcedClosed | Place::ObserveOnly | Place::ForcedOpen
+        );
+        let open = core.open_findings.iter().find(|open| open.alarm == Alarm::GoldenMismatch).cloned();
+        if let (Some(open), true) = (open, is_let_through) {
+            core.found(Finding { verdict: Verdict::Ended, at: self.clock.now(), ..open });
+        }
+    }
+
     /// Threads were written off: that is a fault of the model, also where slowness had opened the breaker before.
     pub(super) fn lost(&self, core: &mut Core, threads: u64) {
         let at = self.clock.now();

@@ -130,6 +130,8 @@ impl Healer {
                     next_tick = Moment::now().after(tick);
                 }
             }
+            // What was done since the last look belongs to the record, too.
+            turning.poll();
         });
         Ok((healer, thread?))
     }

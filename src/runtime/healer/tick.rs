@@ -41,6 +41,8 @@ pub struct Sources {
     pub breaker: Box<dyn Fn() -> BreakerFacts + Send>,
     /// Transitions of breakers since the last time, as the record tells them.
     pub transitions: Box<dyn FnMut() -> Vec<serde_json::Value> + Send>,
+    /// Steps of bundles since the last time, as the record tells them.
+    pub steps: Box<dyn FnMut() -> Vec<serde_json::Value> + Send>,
     /// The machine.
     pub host: Box<dyn FnMut(Timestamp) -> HostFacts + Send>,
     /// Sees every decision the loop is given.
@@ -61,6 +63,7 @@ impl Default for Sources {
             fleet: Box::new(FleetFacts::default),
             breaker: Box::new(BreakerFacts::default),
             transitions: Box::new(Vec::new),
+            steps: Box::new(Vec::new),
             host: Box::new(|_| HostFacts::default()),
             observe: Box::new(|_| {}),
             labelled: Box::new(|_| {}),
@@ -131,10 +134,14 @@ impl Loop {
         }
     }
 
-    /// Breaker transitions protected at once: they are recorded after.
+    /// Breaker transitions protected at once: they are recorded after. Steps of bundles follow their orders, which are on
+    /// the record before, or are verdicts of the gates.
     pub(super) fn poll(&mut self) {
         for transition in (self.parts.sources.transitions)() {
             self.parts.audit.note(Kind::Breaker, &transition);
+        }
+        for step in (self.parts.sources.steps)() {
+            self.parts.audit.note(Kind::Model, &step);
         }
     }
 

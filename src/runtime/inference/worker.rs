@@ -162,6 +162,12 @@ impl Worker {
                 scores.extend(rows.chunks(self.session.width().max(1)).map(|_| f64::NAN));
                 Ok(())
             }
+            Some(Suffered::Otherwise) => {
+                let before = scores.len();
+                self.session.run(rows, scores)?;
+                scores[before..].iter_mut().for_each(|score| *score = 1.0 - *score);
+                Ok(())
+            }
         }
     }
 }

@@ -63,22 +63,42 @@ impl Judging {
         (fleet, standby, active): (Arc<Fleet>, Judge, Option<Judge>),
         options: &Options,
     ) {
-        self.state.lock().is_on = true;
-        let (state, options) = (Arc::clone(&self.state), options.clone());
-        let judging = tasks::thread("judge", move || {
+        let (turn, options) = (self.turn(), options.clone());
+        // Without a thread the turn is dropped with it: it is over.
+        let _no_thread = tasks::thread("judge", move || {
             let began = Moment::now();
             let scored = fleet.score_recent(&standby.loaded.model.reference, RECENT_MAX).unwrap_or_default();
             let took = began.elapsed();
-            let judged = (!scored.is_empty()).then(|| StandbyControl {
+            turn.end((!scored.is_empty()).then(|| StandbyControl {
                 active: active.map(|active| own(&scored, &active, &options)),
                 ..control(now, &standby, (&scored, took), &options)
-            });
-            let mut state = state.lock();
-            (state.is_on, state.last) = (false, judged);
+            }));
         });
-        if judging.is_err() {
-            self.state.lock().is_on = false;
-        }
+    }
+
+    /// Takes the turn to judge.
+    fn turn(&self) -> Turn {
+        self.state.lock().is_on = true;
+        Turn { state: Arc::clone(&self.state), judged: None }
+    }
+}
+
+/// The turn of one judgement: over when this is dropped, also by a panic. One that came to nothing leaves none.
+struct Turn {
+    state: Arc<Mutex<Course>>,
+    judged: Option<StandbyControl>,
+}
+
+impl Turn {
+    fn end(mut self, judged: Option<StandbyControl>) {
+        self.judged = judged;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut state = self.state.lock();
+        (state.is_on, state.last) = (false, self.judged.take());
     }
 }
 
@@ -136,5 +156,40 @@ fn judged(found: &Control, kinds: &[&str]) -> Judged {
         (true, _) => Judged::OutOfControl,
         (false, State::Inconclusive) => Judged::Inconclusive,
         (false, State::InControl | State::OutOfControl) => Judged::InControl,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_000);
+
+    #[test]
+    fn a_judgement_that_panics_ends_its_turn_and_is_due_again() {
+        let model = ModelRef { name: "m".into(), version: "2".into(), sha256: "2".into() };
+        let judging = Judging::default();
+        let turn = judging.turn();
+        assert!(!judging.is_due(&model, NOW), "one at a time");
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _turn = turn;
+            panic!("in the midst of judging");
+        }));
+        assert!(ended.is_err() && judging.is_due(&model, NOW));
+        assert_eq!(judging.result(&model), None);
+        let judged = StandbyControl {
+            model: model.clone(),
+            at: NOW,
+            events: 1,
+            inputs: Judged::Inconclusive,
+            scores: Judged::Inconclusive,
+            alerts: Judged::Inconclusive,
+            within_time: None,
+            failures: 0,
+            active: None,
+        };
+        judging.turn().end(Some(judged.clone()));
+        assert_eq!(judging.result(&model), Some(judged));
+        assert!(!judging.is_due(&model, NOW) && judging.is_due(&model, NOW.plus(FRESH)));
     }
 }
