@@ -45,6 +45,7 @@ unit:
 	cargo test --locked --workspace --lib --bins --tests
 	python3 -m unittest discover --buffer -s loadtest
 	python3 -m unittest discover --buffer -s tests/kafka
+	python3 -m unittest discover -s tests/detectors
 	@if [ -x .deps/python/bin/python ]; then .deps/python/bin/python -m unittest discover --buffer -s models/training; \
 	  else echo "skipped: models/training, no Python in .deps/python (make python)"; fi
 

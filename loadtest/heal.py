@@ -11,9 +11,11 @@ missed or an answer was of two releases; a time that misses its goal is told and
 
 import argparse
 import datetime
+import itertools
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -27,21 +29,28 @@ from parts.heal_storm import storm
 PARTS = {"detection": detection, "storm": storm, "cost": cost}
 CUSTOMERS = 20_000
 # A storm takes two hundred seconds of the machine's 70 %, and what fills the ledger first.
-BODIES, BODIES_QUICK = 6_000_000, 900_000
+BODIES, BODIES_QUICK = 7_000_000, 900_000
 PAGE_LEN = 1_000
 
 
 class Run:
     """What every part needs: transactions, servers, their record."""
 
-    def __init__(self, folder, quick):
+    def __init__(self, folder, quick, bodies=None):
         self.folder, self.quick = folder, quick
         self.binary = harness.Binary()
-        self.bodies = harness.Bodies(folder, 60_000, CUSTOMERS)
+        self.bodies = Given(bodies) if bodies else harness.Bodies(folder, 60_000, CUSTOMERS)
         self.bodies_wanted = BODIES_QUICK if quick else BODIES
 
     def serve(self, settings, layers=()):
         return self.binary.serve(settings, arguments=layers)
+
+    def first(self, folder, count):
+        """The first transactions alone: a closed loop would read them all, however many it uses."""
+        path = folder / "first.jsonl"
+        with open(self.bodies.path, "rb") as lines, open(path, "wb") as out:
+            out.writelines(itertools.islice(lines, count))
+        return Given(path)
 
     def audit(self, server):
         """Every line of the record."""
@@ -53,6 +62,20 @@ class Run:
                 return found
             found += lines
             after = lines[-1]["seq"]
+
+
+class Given:
+    """Transactions that were made before, in a file that stays."""
+
+    def __init__(self, path):
+        self.path = path
+        with open(path, "rb") as lines:
+            self.count = sum(1 for _ in lines)
+
+    def at_least(self, count):
+        if self.count < count:
+            say(f"  {self.path} has {self.count:,} of {count:,} transactions: later runs may end early")
+        return self
 
 
 def machine():
@@ -70,18 +93,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=PARTS, action="append", help="this part alone; may be given again")
     parser.add_argument("--quick", action="store_true", help="short runs: a first look")
+    parser.add_argument("--bodies", type=pathlib.Path, help="transactions made before, one a line; else they are simulated")
     parser.add_argument("--name", default=datetime.datetime.now().strftime("%Y%m%d-%H%M%S"), help="of the report's folder")
     args = parser.parse_args()
     harness.raise_open_files()
     folder = ROOT / "target" / "bench-heal" / pathlib.Path(args.name).name
     folder.mkdir(parents=True, exist_ok=True)
-    run = Run(folder, args.quick)
+    run = Run(folder, args.quick, args.bodies)
     found = {"machine": machine(), "quick": args.quick}
     try:
         for name in args.only or PARTS:
             found[name] = PARTS[name](run)
     finally:
-        run.bodies.path.unlink(missing_ok=True)
+        if not args.bodies:
+            run.bodies.path.unlink(missing_ok=True)
     found["machine"]["load_after"] = os.getloadavg()[0]
     text, faults = heal_report.report(found)
     (folder / "data.json").write_text(json.dumps(found, indent=1))
@@ -93,7 +118,13 @@ def main():
     return 1 if faults else 0
 
 
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    # Servers are ended whoever ends us.
+    signal.signal(signal.SIGTERM, interrupted)
     try:
         sys.exit(main())
     except KeyboardInterrupt:

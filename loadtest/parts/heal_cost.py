@@ -8,6 +8,7 @@ which is as uncertain as the machine is restless; every round is told.
 import collections
 import pathlib
 import statistics
+import tempfile
 
 import harness
 from harness import say
@@ -27,8 +28,9 @@ def cost(run):
     seconds, rounds = (SECONDS_QUICK, ROUNDS_QUICK) if run.quick else (SECONDS, ROUNDS)
     say("cost: capacity, closed loop")
     run.bodies.at_least(run.bodies_wanted)
-    with run.serve({}, LAYERS) as server:
-        capacity = harness.load(server, run.bodies, 0, seconds, connections=64)["accepted_per_second"]
+    with run.serve({}, LAYERS) as server, tempfile.TemporaryDirectory(prefix="heal-", dir=run.folder) as folder:
+        first = run.first(pathlib.Path(folder), 60_000 * seconds)
+        capacity = harness.load(server, first, 0, seconds, connections=64)["accepted_per_second"]
     found = {"capacity": capacity, "goal_share": GOAL_SHARE, "at": []}
     for rate in [int(SHARE * capacity), RATE_UNSAMPLED]:
         say(f"cost: {rate}/s, healing on and off, {rounds} round(s)")

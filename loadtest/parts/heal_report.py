@@ -62,7 +62,7 @@ def of_storm(found, lines, faults):
     )
     table(
         lines,
-        f"Swap storm, {found['swaps']} swaps in {found['seconds_each']:.0f} s at {found['rate']:,}/s (70 % of capacity), beside as long without",
+        f"Swap storm, {found['swaps']} swaps in {found['seconds_each']:.0f} s at {found['rate']:,}/s (70 % of capacity), beside as long without; state bounded and full before",
         [
             ("requests failed in the storm", "0", f"{found['errors']} of {answers['swaps']:,}", found["errors"] == 0),
             (

@@ -25,6 +25,8 @@ STRETCHES_QUICK, STRETCH_QUICK_S = 2, 5
 SHARE = 0.7
 GOAL_RATIO, GOAL_GROWTH = 1.5, 0.10
 WARM_UP_S, WARM_UP_QUICK_S = 20, 6
+# State is full after the warm-up, or it would grow through the whole run with or without a swap and hide what one leaves behind.
+BOUNDS = {"ledger.memory_max": "48MiB", "entities.memory_max": "64MiB"}
 
 
 def storm(run):
@@ -34,11 +36,11 @@ def storm(run):
         folder = pathlib.Path(folder)
         models = folder / "models"
         places = {"models.active": bundles.even(models), "models.standby": bundles.odd(models)}
-        with run.serve({"models.directory": models} | places) as server:
+        with run.serve({"models.directory": models} | places | BOUNDS) as server:
             warm_up = WARM_UP_QUICK_S if run.quick else WARM_UP_S
             say("storm: capacity, closed loop, which fills the ledger too")
             run.bodies.at_least(run.bodies_wanted)
-            full = harness.load(server, run.bodies, 0, warm_up, connections=64)
+            full = harness.load(server, run.first(folder, 60_000 * warm_up), 0, warm_up, connections=64)
             rate, skip = int(SHARE * full["accepted_per_second"]), full["sent"]
             say(f"storm: {stretches} x 2 stretches of {seconds} s at {rate}/s")
             parts, swaps, tally = [], [], Tally(bundles.pair(models))

@@ -9,7 +9,7 @@
 
 mod standby;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::decisions::Record;
@@ -52,7 +52,7 @@ pub struct Watchers {
     active: Option<Active>,
     standby: Option<ModelRef>,
     labels: LabelWatch,
-    decided: BTreeMap<u64, Decided>,
+    decided: HashMap<u64, Decided>,
     order: VecDeque<u64>,
     frauds: VecDeque<Timestamp>,
     mature_frauds: u64,
@@ -63,6 +63,7 @@ pub struct Watchers {
 /// The watch over the model that answers.
 struct Active {
     loaded: Loaded,
+    reference: Arc<ModelRef>,
     watch: Watch,
 }
 
@@ -77,7 +78,7 @@ impl Watchers {
             entities,
             active: None,
             standby: None,
-            decided: BTreeMap::new(),
+            decided: HashMap::new(),
             order: VecDeque::new(),
             frauds: VecDeque::new(),
             mature_frauds: 0,
@@ -95,7 +96,7 @@ impl Watchers {
             return;
         }
         active.watch.observe(&observation(record, active.loaded.schema.inputs(), &mut self.row));
-        let decided = decided(record, model.reference.clone());
+        let decided = decided(record, &active.reference);
         self.labels.decided(&decided);
         self.order.push_back(decided.transaction);
         self.decided.insert(decided.transaction, decided);
@@ -205,7 +206,7 @@ impl Watchers {
                 let options = self.options.drift.of_schema(loaded.schema.hash());
                 let mut watch = Watch::new(model.clone(), profile_of(&loaded), &options);
                 watch.rearm(now);
-                Some(Active { loaded, watch })
+                Some(Active { reference: Arc::new(model.clone()), loaded, watch })
             });
         }
         if is_other || standby != self.standby {
