@@ -141,8 +141,10 @@ impl LabelWatch {
                 self.books.remove(&oldest);
             }
         }
-        let (options, expected) = (&self.options, self.expected.get(&*label.decided.model).copied().unwrap_or_default());
-        let track = self.tracks.entry(ModelRef::clone(&label.decided.model)).or_insert_with(|| Track::new(expected, options));
+        let (options, expected) =
+            (&self.options, self.expected.get(&*label.decided.model).copied().unwrap_or_default());
+        let track =
+            self.tracks.entry(ModelRef::clone(&label.decided.model)).or_insert_with(|| Track::new(expected, options));
         track.newest = track.newest.max(label.labelled_at);
         track.matured(label, options, self.ceilings);
     }
