@@ -36,9 +36,9 @@ PAGE_LEN = 1_000
 class Run:
     """What every part needs: transactions, servers, their record."""
 
-    def __init__(self, folder, quick, bodies=None):
+    def __init__(self, folder, quick, bodies, binary):
         self.folder, self.quick = folder, quick
-        self.binary = harness.Binary()
+        self.binary = harness.Binary(binary)
         self.bodies = Given(bodies) if bodies else harness.Bodies(folder, 60_000, CUSTOMERS)
         self.bodies_wanted = BODIES_QUICK if quick else BODIES
 
@@ -93,13 +93,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=PARTS, action="append", help="this part alone; may be given again")
     parser.add_argument("--quick", action="store_true", help="short runs: a first look")
+    parser.add_argument("--fraudd", type=pathlib.Path, default=harness.RELEASE / "fraudd", help="another binary")
     parser.add_argument("--bodies", type=pathlib.Path, help="transactions made before, one a line; else they are simulated")
     parser.add_argument("--name", default=datetime.datetime.now().strftime("%Y%m%d-%H%M%S"), help="of the report's folder")
     args = parser.parse_args()
     harness.raise_open_files()
     folder = ROOT / "target" / "bench-heal" / pathlib.Path(args.name).name
     folder.mkdir(parents=True, exist_ok=True)
-    run = Run(folder, args.quick, args.bodies)
+    run = Run(folder, args.quick, args.bodies, args.fraudd)
     found = {"machine": machine(), "quick": args.quick}
     try:
         for name in args.only or PARTS:
