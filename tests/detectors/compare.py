@@ -122,7 +122,7 @@ def values():
 
 def shares():
     """Nulls, alert rate, precision: shares that change, a row a detector and a usual share."""
-    print("| stream | detector | false alarms in 100,000 | to | |\n|---|---|---|---|---|")
+    print("| stream | detector | false alarms in 100,000 | to | | |\n|---|---|---|---|---|---|")
     for stream, usual, others in [
         ("nulls 1 %", 0.01, [0.05, 0.2, 1.0]),
         ("alert rate 0.5 %", 0.005, [0.02, 0.05, 0.0]),
@@ -133,6 +133,7 @@ def shares():
             # Half a millisecond a value: it gets a quarter of the streams, and 3,000 values to find something in.
             runs, bound, alarmed = (10, 3_000, 1) if name.startswith("KSWIN") else (RUNS, BOUND, 5)
             cells = [f"{share:.0%}: {cell(make, law, bits(share), runs, bound)}" for share in others]
+            cells += [""] * (3 - len(cells))
             print(f"| {stream} | {name} | {false_alarms(make, law, alarmed) * 5 // alarmed} | " + " | ".join(cells) + " |", flush=True)
 
 
