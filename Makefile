@@ -12,7 +12,7 @@ ADDRESS ?= 127.0.0.1:8080
 ENGINE ?= $(shell command -v podman || echo docker)
 IMAGE ?= localhost/fraudd:latest
 
-.PHONY: help run demo build runtime python test crash-test format lint unit doc deny operators image container-test cluster-test alerts-test k8s-test bench bench-rest bench-kafka oip-test kafka-test chaos-kafka kafka kafka-stop kafka-delete loadtest handbook heal-handbook watch-handbook converters model release clean
+.PHONY: help run demo build runtime python test crash-test format lint unit doc deny operators image container-test cluster-test alerts-test k8s-test bench bench-rest bench-kafka bench-heal detectors-table oip-test kafka-test chaos-kafka kafka kafka-stop kafka-delete loadtest handbook heal-handbook watch-handbook converters model release clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -45,6 +45,7 @@ unit:
 	cargo test --locked --workspace --lib --bins --tests
 	python3 -m unittest discover --buffer -s loadtest
 	python3 -m unittest discover --buffer -s tests/kafka
+	python3 -m unittest discover -s tests/detectors
 	@if [ -x .deps/python/bin/python ]; then .deps/python/bin/python -m unittest discover --buffer -s models/training; \
 	  else echo "skipped: models/training, no Python in .deps/python (make python)"; fi
 
@@ -95,6 +96,13 @@ bench: runtime ## Benchmarks: rules, features and the REST path beside its peers
 
 bench-kafka: runtime ## Kafka: fraudd beside its peers and a bare copy loop, one broker, one run; ARGS='--quick'.
 	loadtest/kafka/bench.sh $(ARGS)
+
+bench-heal: runtime ## Healing under load: 220 model faults, a storm of 200 swaps, what watching costs; ARGS='--quick'.
+	cargo build --release --locked --workspace --bins
+	@loadtest/heal.py $(ARGS)
+
+detectors-table: ## Delays of other detectors beside ours, river and scipy pinned by hash; parity with scipy.
+	@tests/detectors/table.sh $(ARGS)
 
 loadtest: runtime ## Load, overload, kill -9 and durability, with a report; IMAGE=NAME tests a container, ARGS='--quick'.
 	@loadtest/loadtest.sh $(if $(filter file,$(origin IMAGE)),,--image $(IMAGE)) $(ARGS)

@@ -285,9 +285,10 @@ def load_command(server, bodies, rate, seconds, warm_up=2, connections=CONNECTIO
 class Generator:
     """The load generator beside us: connected when made, under way after `go`."""
 
-    def __init__(self, server, bodies, rate, seconds, connections, skip=0, record=None, pid=True):
+    def __init__(self, server, bodies, rate, seconds, connections, skip=0, record=None, pid=True, whole=False):
         command = load_command(server, bodies, rate, seconds, 0, connections, skip) + ["--wait"]
         command += ["--record", str(record)] if record else []
+        command += ["--whole"] if whole else []
         command += ["--pid", str(server.pid)] if pid else []
         self.seconds, self.server = seconds, server
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

@@ -16,7 +16,7 @@ use polling::{Event, Events, PollMode, Poller};
 
 use crate::Args;
 use crate::connection::{Connection, Failure};
-use crate::record::Record;
+use crate::record::{Columns, Record};
 use crate::report::{End, Report, Tally, Waited};
 use crate::schedule::Schedule;
 
@@ -62,6 +62,7 @@ impl<'a> Load<'a> {
     /// Opens every connection.
     pub(crate) fn open(args: &'a Args, bodies: &'a [&'a str]) -> anyhow::Result<Self> {
         let started = Instant::now();
+        let columns = if args.whole { Columns::Whole } else { Columns::Same };
         let mut load = Self {
             args,
             bodies,
@@ -73,7 +74,7 @@ impl<'a> Load<'a> {
             sent: 0,
             started,
             tally: Tally::new(args.pid)?,
-            record: args.record.as_deref().map(Record::create).transpose()?,
+            record: args.record.as_deref().map(|path| Record::create(path, columns)).transpose()?,
         };
         for key in 0..args.connections {
             if load.open_slot(key, OPEN_WITHIN).is_err() {
@@ -156,7 +157,7 @@ impl<'a> Load<'a> {
                     let waited = Waited { due: connection.due().elapsed(), sent: connection.sent().elapsed() };
                     self.tally.count(&answer, waited);
                     if let Some(record) = self.record.as_mut().filter(|_| answer.status == 200) {
-                        record.write(connection.body(&answer))?;
+                        record.write(connection.body(&answer), waited)?;
                     }
                     if answer.closes {
                         self.close(event.key);

@@ -82,6 +82,9 @@ struct Args {
     /// Write each 200 answer as a line: transaction id, outcome, score, instant; tabs between
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Record more of each answer: the release that gave it, what was degraded, how long it took
+    #[arg(long, requires = "record")]
+    whole: bool,
     /// Print one line of JSON, with a time line by the second
     #[arg(long)]
     json: bool,

@@ -70,7 +70,7 @@ pub fn dry_run(
         watch: Watch::new(model.clone(), Arc::new(bundle.profile()), &settings.drift.of_schema(bundle.schema.hash())),
         labels: LabelWatch::new(settings.labels.clone()),
         inputs: bundle.schema.inputs().to_vec(),
-        model,
+        model: Arc::new(model),
         decided: HashMap::new(),
         standing: BTreeMap::new(),
         ticked: None,
@@ -89,7 +89,7 @@ pub fn dry_run(
 }
 
 struct Running {
-    model: ModelRef,
+    model: Arc<ModelRef>,
     watch: Watch,
     labels: LabelWatch,
     inputs: Vec<usize>,
@@ -106,7 +106,7 @@ impl Running {
         self.pass(record.transaction.occurred_at());
         self.found.transactions += 1;
         self.watch.observe(&observation(record, &self.inputs, &mut self.row));
-        let decided = decided(record, self.model.clone());
+        let decided = decided(record, &self.model);
         self.labels.decided(&decided);
         self.decided.insert(decided.transaction, decided);
     }

@@ -1,5 +1,7 @@
 //! A decided transaction as the detectors read it, and as it waits for its label.
 
+use std::sync::Arc;
+
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::decisions::Record;
@@ -21,9 +23,9 @@ pub fn key_of(transaction_id: &str) -> u64 {
 
 /// Turns a record into what waits for its label.
 #[must_use]
-pub fn decided(record: &Record, model: ModelRef) -> Decided {
+pub fn decided(record: &Record, model: &Arc<ModelRef>) -> Decided {
     Decided {
-        model,
+        model: Arc::clone(model),
         transaction: key_of(record.transaction.id()),
         score: record.decision.score.map(Score::get),
         standby_score: None,

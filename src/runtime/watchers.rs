@@ -10,7 +10,7 @@
 mod frauds;
 mod standby;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::decisions::{Ledger, Record};
@@ -60,7 +60,7 @@ pub struct Watchers {
     active: Option<Active>,
     standby: Option<ModelRef>,
     labels: LabelWatch,
-    decided: BTreeMap<u64, Decided>,
+    decided: HashMap<u64, Decided>,
     order: VecDeque<u64>,
     frauds: Frauds,
     /// When the distances of inputs were last shown.
@@ -72,6 +72,7 @@ pub struct Watchers {
 /// The watch over the model that answers.
 struct Active {
     loaded: Loaded,
+    reference: Arc<ModelRef>,
     watch: Watch,
 }
 
@@ -88,7 +89,7 @@ impl Watchers {
             ledger,
             active: None,
             standby: None,
-            decided: BTreeMap::new(),
+            decided: HashMap::new(),
             order: VecDeque::new(),
             shown_at: None,
             judging: Judging::default(),
@@ -105,7 +106,7 @@ impl Watchers {
             return;
         }
         active.watch.observe(&observation(record, active.loaded.schema.inputs(), &mut self.row));
-        let decided = decided(record, model.reference.clone());
+        let decided = decided(record, &active.reference);
         self.labels.decided(&decided);
         self.order.push_back(decided.transaction);
         self.decided.insert(decided.transaction, decided);
@@ -228,7 +229,7 @@ impl Watchers {
                 let options = self.options.drift.of_schema(loaded.schema.hash());
                 let mut watch = Watch::new(model.clone(), profile_of(&loaded), &options);
                 watch.rearm(now);
-                Some(Active { loaded, watch })
+                Some(Active { reference: Arc::new(model.clone()), loaded, watch })
             });
         }
         if is_other || standby != self.standby {

@@ -1,6 +1,6 @@
 """Makes golden.json: distances of histograms as scipy computes them, for tests/detectors.rs.
 
-    .deps/python/bin/python tests/detectors/golden.py > tests/detectors/golden.json
+    .deps/detectors/bin/python tests/detectors/golden.py > tests/detectors/golden.json
 
 scipy's jensenshannon is the distance, the square root of the divergence; its wasserstein_distance takes the bins'
 numbers as values and the shares as weights; PSI is the symmetric Kullback-Leibler divergence of shares with half a row
@@ -49,5 +49,6 @@ def cases():
     yield case("equal", numpy.array([5, 5, 5]), numpy.array([5, 5, 5]))
 
 
-json.dump({"scipy": scipy.__version__, "numpy": numpy.__version__, "seed": SEED, "cases": list(cases())}, sys.stdout, indent=1)
-sys.stdout.write("\n")
+if __name__ == "__main__":
+    json.dump({"scipy": scipy.__version__, "numpy": numpy.__version__, "seed": SEED, "cases": list(cases())}, sys.stdout, indent=1)
+    sys.stdout.write("\n")

@@ -1,13 +1,15 @@
 //! What the label watch is given.
 
+use std::sync::Arc;
+
 use crate::domain::{Outcome, Timestamp};
 use crate::healing::model::ModelRef;
 
 /// A transaction that was decided.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decided {
-    /// The model that was asked.
-    pub model: ModelRef,
+    /// The model that was asked; shared, for a hundred thousand of these wait.
+    pub model: Arc<ModelRef>,
     /// A hash of the transaction's id.
     pub transaction: u64,
     /// The model's score.

@@ -1,5 +1,7 @@
 //! Labels as a whole: lost quality, a wrong calibration, a failing feed, and their look-alike twins.
 
+use std::sync::Arc;
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -97,7 +99,7 @@ impl World {
         let now = Timestamp::from_seconds(self.now);
         self.number += 1;
         let decided = Decided {
-            model: model(self.version),
+            model: Arc::new(model(self.version)),
             transaction: self.number,
             score: Some(score + random.random_range(0.0..0.001)),
             standby_score: None,
@@ -215,7 +217,7 @@ fn pairs_tell_which_model_ranks_frauds_better() {
         };
         let (score, standby_score) = (score(0.05, &mut random), score(0.4, &mut random));
         let decided = Decided {
-            model: model("1"),
+            model: Arc::new(model("1")),
             transaction: number,
             score,
             standby_score,

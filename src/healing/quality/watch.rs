@@ -87,7 +87,7 @@ impl LabelWatch {
         {
             self.meet(&decided.model);
             self.ranks.legitimate(score, decided.standby_score);
-            if let Some(track) = self.tracks.get_mut(&decided.model) {
+            if let Some(track) = self.tracks.get_mut(&*decided.model) {
                 track.stands_for_legitimate(score);
             }
         }
@@ -134,15 +134,17 @@ impl LabelWatch {
     }
 
     fn count(&mut self, label: &Labelled) {
-        if !self.tracks.contains_key(&label.decided.model) && self.tracks.len() >= MODELS_MAX {
+        if !self.tracks.contains_key(&*label.decided.model) && self.tracks.len() >= MODELS_MAX {
             let oldest = self.tracks.iter().min_by_key(|(_, track)| track.newest).map(|(model, _)| model.clone());
             if let Some(oldest) = oldest {
                 self.tracks.remove(&oldest);
                 self.books.remove(&oldest);
             }
         }
-        let (options, expected) = (&self.options, self.expected.get(&label.decided.model).copied().unwrap_or_default());
-        let track = self.tracks.entry(label.decided.model.clone()).or_insert_with(|| Track::new(expected, options));
+        let (options, expected) =
+            (&self.options, self.expected.get(&*label.decided.model).copied().unwrap_or_default());
+        let track =
+            self.tracks.entry(ModelRef::clone(&label.decided.model)).or_insert_with(|| Track::new(expected, options));
         track.newest = track.newest.max(label.labelled_at);
         track.matured(label, options, self.ceilings);
     }
