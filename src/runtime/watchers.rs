@@ -18,10 +18,10 @@ use super::fleet::Fleet;
 use super::healer::Found;
 use super::observed::{decided, key_of, observation};
 use super::resident::Loaded;
-use crate::domain::{Label, Span, Timestamp};
+use crate::domain::{Calibration, Label, Span, Timestamp};
 use crate::healing::drift::{self, Profile, Watch};
 use crate::healing::quality::{self, Decided, LabelWatch, Labelled};
-use crate::healing::situation::{PairedEvidence, StandbyControl, WatchFacts};
+use crate::healing::situation::{CalibrationFacts, PairedEvidence, StandbyControl, WatchFacts};
 use crate::healing::{Finding, ModelRef, Verdict};
 use crate::scoring::feature::Source;
 use standby::{Judge, Judging};
@@ -51,6 +51,7 @@ pub struct Watchers {
     entities: Arc<Entities>,
     active: Option<Active>,
     standby: Option<ModelRef>,
+    calibrated: Option<(ModelRef, Calibration)>,
     labels: LabelWatch,
     decided: BTreeMap<u64, Decided>,
     order: VecDeque<u64>,
@@ -77,6 +78,7 @@ impl Watchers {
             entities,
             active: None,
             standby: None,
+            calibrated: None,
             decided: BTreeMap::new(),
             order: VecDeque::new(),
             frauds: VecDeque::new(),
@@ -187,6 +189,22 @@ impl Watchers {
         })
     }
 
+    /// Fits a map from a model's score to a probability.
+    ///
+    /// # Errors
+    /// See [`quality::Unfit`].
+    pub fn fit(&self, model: &ModelRef) -> Result<quality::Fitted, quality::Unfit> {
+        self.labels.fit(model)
+    }
+
+    /// Returns how the map in force does on labels.
+    #[must_use]
+    pub fn calibration(&self) -> Option<CalibrationFacts> {
+        let model = self.active.as_ref()?.watch.model().clone();
+        let trial = self.labels.calibration(&model)?;
+        Some(CalibrationFacts { model, map: trial.map, log_e_better: trial.log_e_better, labels: trial.labels })
+    }
+
     /// Counts frauds that were reported and are older than `maturity`.
     pub fn mature_frauds(&mut self, now: Timestamp, maturity: Span) -> u64 {
         let oldest = now.minus(maturity);
@@ -213,6 +231,19 @@ impl Watchers {
             if let Some(model) = &active {
                 self.labels.paired_with(model);
             }
+        }
+        let calibrated = self.fleet.calibration();
+        if calibrated != self.calibrated {
+            // A model that left took its map with it.
+            let before = self.calibrated.take().map(|(model, _)| model);
+            let now_without = before.filter(|model| calibrated.as_ref().is_none_or(|(other, _)| other != model));
+            if let Some(model) = now_without {
+                self.labels.calibrated(&model, None, now);
+            }
+            if let Some((model, map)) = &calibrated {
+                self.labels.calibrated(model, Some(*map), now);
+            }
+            self.calibrated = calibrated;
         }
     }
 }

@@ -189,6 +189,8 @@ pub(crate) fn open(directory: Arc<tempfile::TempDir>, setup: &Setup) -> World {
         rates: Arc::new(rates.clone()),
         rule_counters: Arc::default(),
         rolled_back: false,
+        union: None,
+        calibration: None,
     }));
     let tap = Arc::new(Tap::default());
     tap.open();

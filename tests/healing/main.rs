@@ -12,3 +12,4 @@ mod labels;
 mod record;
 mod support;
 mod trials;
+mod union;

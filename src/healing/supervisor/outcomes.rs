@@ -52,6 +52,7 @@ impl Planner<'_> {
             }
             Action::RulesOnly
             | Action::Recalibrate { .. }
+            | Action::Uncalibrate { .. }
             | Action::Mask { .. }
             | Action::Tighten
             | Action::WidenReview

@@ -230,6 +230,7 @@ impl Fleet {
             policy: &release.policy,
             standin: StandinLoad::default(),
             tighten_percent: 0,
+            calibration: None,
         });
         let outcome: Outcome = decided.outcome;
         Side { score: score.get(), outcome }

@@ -88,6 +88,12 @@ impl Register {
         Self { lives, ..self }
     }
 
+    /// Returns the directory it lies in; `None` when it is kept in memory.
+    #[must_use]
+    pub fn directory(&self) -> Option<&Path> {
+        self.path.as_deref().and_then(Path::parent)
+    }
+
     /// Tells whether a bundle may be loaded.
     #[must_use]
     pub fn allows(&self, model: &ModelRef) -> bool {
