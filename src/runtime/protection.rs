@@ -28,6 +28,8 @@ pub struct Protections {
     pub is_tight: bool,
     /// More goes to review.
     pub is_wide: bool,
+    /// The stream is not read.
+    pub is_paused: bool,
     /// Features that take their declared default, by name.
     pub masked: Vec<String>,
 }

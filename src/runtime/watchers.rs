@@ -24,6 +24,7 @@ use crate::healing::quality::{self, Decided, LabelWatch, Labelled};
 use crate::healing::situation::{CalibrationFacts, PairedEvidence, StandbyControl, WatchFacts};
 use crate::healing::{Finding, ModelRef, Verdict};
 use crate::scoring::feature::Source;
+use crate::scoring::window::{LabelFilter, Measure};
 use standby::{Judge, Judging};
 
 /// Decisions that wait for their label; beyond it the oldest are forgotten.
@@ -222,6 +223,7 @@ impl Watchers {
                 let loaded = self.fleet.loaded().into_iter().find(|loaded| loaded.model.reference == *model)?;
                 let options = self.options.drift.of_schema(loaded.schema.hash());
                 let mut watch = Watch::new(model.clone(), profile_of(&loaded), &options);
+                watch.made_of_labels(&made_of_labels(&loaded));
                 watch.rearm(now);
                 Some(Active { loaded, watch })
             });
@@ -254,6 +256,21 @@ fn ended(changes: Vec<Finding>) -> impl Iterator<Item = Finding> {
 
 fn identity(finding: &Finding) -> (crate::healing::Alarm, Option<String>, Option<ModelRef>) {
     (finding.alarm, finding.subject.clone(), finding.model.clone())
+}
+
+/// Tells of each input of a model whether it is made of labels.
+fn made_of_labels(loaded: &Loaded) -> Vec<bool> {
+    let mut of_labels: Vec<bool> = Vec::new();
+    for feature in loaded.schema.features() {
+        let is_of_labels = match &feature.source {
+            Source::Aggregate(made) => made.measure == Measure::RateOfFraud || made.labels != LabelFilter::Any,
+            // It reads earlier features only.
+            Source::Expression(made) => made.features_read().iter().any(|place| of_labels.get(*place) == Some(&true)),
+            Source::Field { .. } | Source::Codes { .. } | Source::Calendar(_) => false,
+        };
+        of_labels.push(is_of_labels);
+    }
+    loaded.schema.inputs().iter().map(|place| of_labels[*place]).collect()
 }
 
 /// Returns a loaded model's baseline as the detectors read it.

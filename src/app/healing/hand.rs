@@ -32,6 +32,7 @@ struct Tools {
     retraining: Arc<Retraining>,
     maturity: Span,
     webhook: Option<Webhook>,
+    has_stream: bool,
     watchers: Arc<Mutex<Watchers>>,
     clock: Clock,
 }
@@ -46,6 +47,7 @@ pub(super) fn hand(site: &Site<'_>, watchers: &Arc<Mutex<Watchers>>) -> Hand {
         retraining: Arc::clone(&site.outbound.retraining),
         maturity: site.settings.retraining.ask.maturity,
         webhook: site.outbound.webhook.clone(),
+        has_stream: service.outbox.is_some(),
         watchers: Arc::clone(watchers),
         clock: service.clock.clone(),
     };
@@ -98,7 +100,9 @@ impl Tools {
             }
             Action::Uncalibrate { model } => self.fleet.calibrate(model, None).map_err(said)?,
             Action::Union => self.fleet.unite(true).map_err(said)?,
-            Action::PauseIntake | Action::ResumeIntake => return Err("the stream is paused by its lanes".to_owned()),
+            Action::PauseIntake if !self.has_stream => return Err("there is no stream: [kafka] is not set".to_owned()),
+            Action::PauseIntake => self.shield.change(|protections| protections.is_paused = true),
+            Action::ResumeIntake => self.shield.change(|protections| protections.is_paused = false),
         }
         Ok(())
     }

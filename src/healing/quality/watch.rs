@@ -22,6 +22,8 @@ const MODELS_MAX: usize = 4;
 /// Quality is judged by three means and by calibration; they share the run length. So do three figures of the feed.
 const KINDS: f64 = 4.0;
 const SILENT: &str = "silent";
+/// Logarithm of the evidence of recall or ranks that backs a fall of precision: 20 to 1.
+const BACKING: f64 = 3.0;
 
 /// The detectors that rest on labels.
 #[derive(Clone, Debug)]
@@ -209,10 +211,13 @@ impl LabelWatch {
         let (limits, Some(track)) = (self.limits, self.tracks.get_mut(model)) else { return };
         let book = self.books.entry(model.clone()).or_default();
         let (values, model) = (&track.values(), Some(model));
-        for (subject, learned, what) in [
-            ("precision", &mut track.precision, "precision fell"),
-            ("recall", &mut track.recall, "recall fell"),
-            ("rank", &mut track.rank, "frauds rank lower among legitimate transactions"),
+        // Precision falls with the share of frauds, too, and those come in campaigns: alone it is no loss of quality.
+        let is_backed = track.recall.log() >= BACKING || track.rank.log() >= BACKING;
+        let of_precision = Limits { acting: if is_backed { limits.acting } else { f64::INFINITY }, ..limits };
+        for (subject, learned, what, limits) in [
+            ("precision", &mut track.precision, "precision fell", of_precision),
+            ("recall", &mut track.recall, "recall fell", limits),
+            ("rank", &mut track.rank, "frauds rank lower among legitimate transactions", limits),
         ] {
             Case { alarm: Alarm::QualityLost, subject, what, model, values }.step(book, learned, limits, now);
         }

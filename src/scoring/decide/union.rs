@@ -68,7 +68,7 @@ mod tests {
     use super::super::policy::{Policy, StandinLoad};
     use super::*;
     use crate::domain::transaction::samples::transaction;
-    use crate::domain::{Calibration, RuleVerdict};
+    use crate::domain::{Calibration, RuleVerdict, Timestamp};
     use crate::scoring::expression::Environment;
     use crate::scoring::rule::RuleSet;
 
@@ -84,7 +84,7 @@ mod tests {
         let rules = RuleSet::parse(&text, &Environment::default()).expect("rules");
         let verdict = if weight.is_some() { RuleVerdict::Hit } else { RuleVerdict::NoHit };
         let rules: Vec<_> = rules.rules().iter().map(|rule| (rule, verdict)).collect();
-        let transaction = transaction("t-1", 1_000, |_| {});
+        let transaction = transaction("t-1", Timestamp::from_seconds(1_000), 1_000, |_| {});
         let inputs = Inputs {
             transaction: &transaction,
             score: score.map(|score| Score::new(score).expect("a score")),
