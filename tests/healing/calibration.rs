@@ -35,9 +35,12 @@ fn map_of(world: &World) -> Option<Calibration> {
     world.service.scorer.release().facts.calibration
 }
 
-/// Labels at once, and takes none of it for lost quality: that is another story.
+/// Labels count soon, and a map that wants more of them is tried again soon.
 fn told_soon(settings: &mut fraudd::config::Settings) {
-    settings.labels.maturity = Span::from_seconds(1);
+    settings.labels.maturity = Span::from_seconds(5);
+    let table = &mut settings.healing.as_mut().expect("healing is on").healer.table;
+    table.times.retry = Span::from_seconds(2);
+    (table.budget.recalibration.hour, table.budget.recalibration.day) = (100, 100);
 }
 
 #[tokio::test(flavor = "multi_thread")]

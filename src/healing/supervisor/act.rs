@@ -144,7 +144,9 @@ impl Planner<'_> {
             match tried.state {
                 TriedState::Done | TriedState::Ordered => return Attempt::Taken,
                 TriedState::Failed => {
-                    let is_final = tried.failures >= self.table.evidence.tries_max;
+                    // A map may want labels that are still to come: its budget bounds how often it is tried.
+                    let is_waiting = matches!(action, Action::Recalibrate { .. });
+                    let is_final = !is_waiting && tried.failures >= self.table.evidence.tries_max;
                     if is_final || tried.at.plus(self.table.times.retry) > self.now {
                         self.hold(&row.id, number, (action.name(), Refusal::Failed));
                         return Attempt::Refused;
