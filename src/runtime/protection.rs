@@ -20,6 +20,7 @@ use crate::scoring::feature::Schema;
 const MINUTES: i64 = 10;
 
 /// What is in force; nothing, as it should be.
+#[expect(clippy::struct_excessive_bools, reason = "each is a protection of its own, in any combination")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Protections {
     /// Rules answer alone.

@@ -372,9 +372,9 @@ impl Scorer {
                 (Effort::RulesOnly, _) => Err(DegradedReason::Overload),
                 (Effort::Whole, None) => self.ask_model(model, &evaluation.row, &request).await,
                 (Effort::Whole, Some(union)) => {
-                    let row = self.row_of_second(union, release, (&request.transaction, &evaluation.features));
-                    let own = self.ask_model(model, &evaluation.row, &request);
-                    let (score, standby) = tokio::join!(own, self.ask_second(row, &request));
+                    // Apart from the rest: only while it is on does a request carry what it takes.
+                    let both = self.ask_both(model, union, release, (&request, &evaluation));
+                    let (score, standby) = Box::pin(both).await;
                     evaluation.standby = standby;
                     score
                 }

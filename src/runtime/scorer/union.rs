@@ -5,7 +5,7 @@
 
 use smallvec::SmallVec;
 
-use super::{Release, Request, Scorer};
+use super::{Evaluation, Release, Request, Scorer};
 use crate::domain::{DegradedReason, FeatureVector, Score, Transaction};
 use crate::runtime::clock::Moment;
 use crate::runtime::guard::{Admitted, Guard, Permit};
@@ -27,6 +27,9 @@ pub(super) enum Standby {
 
 /// The standby and its inputs for one transaction.
 pub(super) type Row<'a> = (&'a Second, SmallVec<[f64; 64]>);
+
+/// The same with the right to ask.
+pub(super) type Asking<'a> = (&'a Second, SmallVec<[f64; 64]>, Permit<&'a Guard>);
 
 impl Standby {
     pub(super) fn of(score: Result<Score, ModelFailure>, model: &Model) -> Self {
@@ -72,8 +75,20 @@ impl Scorer {
         Some((second, row))
     }
 
+    /// Asks the model that answers and the standby at once.
+    pub(super) async fn ask_both(
+        &self,
+        model: &Model,
+        union: &Union,
+        release: &Release,
+        (request, evaluation): (&Request, &Evaluation),
+    ) -> (Result<Score, DegradedReason>, Standby) {
+        let row = self.row_of_second(union, release, (&request.transaction, &evaluation.features));
+        tokio::join!(self.ask_model(model, &evaluation.row, request), self.ask_second(row, request))
+    }
+
     /// Asks the standby within the model's deadline.
-    pub(super) async fn ask_second(&self, row: Option<Row<'_>>, request: &Request) -> Standby {
+    async fn ask_second(&self, row: Option<Row<'_>>, request: &Request) -> Standby {
         let Some((second, row, permit)) = row.and_then(asked_of) else { return Standby::Silent };
         let model = &second.model;
         let deadline = Moment::now().after(self.inner.options.model_deadline).min(request.deadline);
@@ -88,7 +103,7 @@ fn row_of(second: &Second, features: &FeatureVector) -> SmallVec<[f64; 64]> {
 }
 
 /// Takes the permit to ask: the standby has a guard of its own.
-pub(super) fn asked_of((second, row): Row<'_>) -> Option<(&Second, SmallVec<[f64; 64]>, Permit<&Guard>)> {
+pub(super) fn asked_of((second, row): Row<'_>) -> Option<Asking<'_>> {
     match second.model.guard.admit() {
         Admitted::Call(permit) => Some((second, row, permit)),
         Admitted::Refused => None,

@@ -69,12 +69,12 @@ pub(super) fn add_vote(reasons: &mut SmallVec<[Reason; 4]>, vote: Vote, score: f
         Vote::OverCap => &TEXTS.standby_over_cap,
     };
     let mut told = reason(text, Some(score), ReasonSource::Model);
-    match reasons.first_mut().filter(|first| vote == Vote::Counted && first.source == ReasonSource::Model) {
-        Some(own) => *own = told,
-        None => {
-            told.decisive = false;
-            reasons.push(told);
-        }
+    let own = reasons.first_mut().filter(|first| vote == Vote::Counted && first.source == ReasonSource::Model);
+    if let Some(own) = own {
+        *own = told;
+    } else {
+        told.decisive = false;
+        reasons.push(told);
     }
 }
 
