@@ -32,6 +32,7 @@ fn bench(criterion: &mut Criterion) {
                 occurred_at: now,
                 entity: *entity,
                 merchant: 0,
+                device: 0,
                 row: black_box(row),
                 score: Some(*score),
                 outcome: Outcome::Approve,

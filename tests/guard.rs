@@ -102,6 +102,8 @@ fn rig(hang_after: Duration) -> Rig {
         rates: Arc::new(RateTable::identity(Currency::EUR)),
         rule_counters: Arc::default(),
         rolled_back: false,
+        union: None,
+        calibration: None,
     };
     let parts = Parts {
         slot: Arc::new(Slot::new(release)),

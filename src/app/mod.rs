@@ -329,6 +329,8 @@ fn release(
         rates: Arc::new(settings.rates.clone()),
         rule_counters: Arc::new(RuleCounters::default()),
         rolled_back: false,
+        union: None,
+        calibration: None,
     })
 }
 

@@ -7,6 +7,7 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use super::calibration::Calibration;
 use super::score::Score;
 use super::time::Timestamp;
 
@@ -120,11 +121,15 @@ pub enum DegradedReason {
     ReviewWidened,
     /// Rules on velocity weighed more, because of an attack.
     Tightened,
+    /// The standby was asked, too, because the model went silent: the most severe answer counts.
+    United,
+    /// The standby should have been asked, too, and did not answer.
+    UnionIncomplete,
 }
 
 impl DegradedReason {
     /// Every reason, for metrics.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::ModelUnavailable,
         Self::ModelError,
         Self::ModelTimeout,
@@ -145,6 +150,8 @@ impl DegradedReason {
         Self::FeatureMasked,
         Self::ReviewWidened,
         Self::Tightened,
+        Self::United,
+        Self::UnionIncomplete,
     ];
 
     /// Returns the name used in JSON and metrics.
@@ -171,6 +178,8 @@ impl DegradedReason {
             Self::FeatureMasked => "feature_masked",
             Self::ReviewWidened => "review_widened",
             Self::Tightened => "tightened",
+            Self::United => "united",
+            Self::UnionIncomplete => "union_incomplete",
         }
     }
 }
@@ -297,6 +306,25 @@ pub struct ReleaseFacts {
     pub thresholds: Thresholds,
     /// The active rules, in the order of a decision's verdicts.
     pub rules: Vec<RuleFacts>,
+    /// The model that is asked beside the one that answers, while the most severe of both counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<SecondFacts>,
+    /// The map from the model's score to a probability, where labels showed that the score is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
+}
+
+/// A model that is asked beside the one that answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SecondFacts {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The model file's sha256 in hex.
+    pub sha256: String,
+    /// Its own score limits.
+    pub thresholds: Thresholds,
 }
 
 /// What a decision repeats of one active rule.
@@ -420,6 +448,7 @@ pub(crate) mod samples {
             rates_version: "x".into(),
             thresholds: Thresholds { review: 0.5, challenge: None, decline: 0.9 },
             rules: vec![rule("velocity", 120, None), rule("stolen", 0, Some(Outcome::Decline))],
+            ..ReleaseFacts::default()
         })
     }
 

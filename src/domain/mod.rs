@@ -7,6 +7,7 @@
 //! Everything here is a value: no clock, no I/O, no logging. Every other floor may look
 //! down at this one; this one looks at nothing.
 
+pub mod calibration;
 pub mod card_number;
 pub mod decision;
 pub mod draft;
@@ -19,9 +20,10 @@ pub mod time;
 pub mod transaction;
 pub mod value;
 
+pub use calibration::Calibration;
 pub use decision::{
     Contribution, Decision, DecisionId, DecisionSource, DegradedReason, EvaluationStatus, Latency, Outcome, Reason,
-    ReasonSource, ReleaseFacts, RuleFacts, RuleVerdict, Thresholds, TraceId,
+    ReasonSource, ReleaseFacts, RuleFacts, RuleVerdict, SecondFacts, Thresholds, TraceId,
 };
 pub use draft::{Draft, FieldError, FieldErrorCode};
 pub use features::FeatureVector;

@@ -36,6 +36,11 @@ pub enum Action {
         /// Whose.
         model: ModelRef,
     },
+    /// Takes the map from score to probability away again: labels speak against it.
+    Uncalibrate {
+        /// Whose.
+        model: ModelRef,
+    },
     /// A feature takes its declared default, and decisions say so.
     Mask {
         /// Its name.
@@ -79,6 +84,7 @@ impl Action {
             Self::Quarantine { .. } => "quarantine",
             Self::Promote { .. } => "promote",
             Self::Recalibrate { .. } => "recalibrate",
+            Self::Uncalibrate { .. } => "uncalibrate",
             Self::Mask { .. } => "mask",
             Self::Unmask { .. } => "unmask",
             Self::Tighten => "tighten",
@@ -113,6 +119,7 @@ impl Action {
             | Self::Quarantine { .. }
             | Self::Promote { .. }
             | Self::Recalibrate { .. }
+            | Self::Uncalibrate { .. }
             | Self::Unmask { .. }
             | Self::Relax
             | Self::ResumeIntake

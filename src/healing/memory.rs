@@ -298,6 +298,7 @@ pub fn key_of(action: &Action) -> String {
         | Action::Quarantine { .. }
         | Action::Promote { .. }
         | Action::Recalibrate { .. }
+        | Action::Uncalibrate { .. }
         | Action::Tighten
         | Action::WidenReview
         | Action::Union

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::action::Action;
 use super::finding::{Alarm, Finding, Verdict};
 use super::model::{ModelRef, Stage};
-use crate::domain::Timestamp;
+use crate::domain::{Calibration, Timestamp};
 
 /// What is so at one instant.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,12 +33,29 @@ pub struct Situation {
     pub standby: Option<StandbyControl>,
     /// Active and standby, compared on labels.
     pub paired: Option<PairedEvidence>,
+    /// The map from the active model's score to a probability, when one is in force.
+    #[serde(default)]
+    pub calibration: Option<CalibrationFacts>,
     /// Whether what is done can be written down.
     pub record: RecordState,
     /// What became of actions since the last situation.
     pub outcomes: Vec<Outcome>,
     /// What people ordered since the last situation.
     pub orders: Vec<Order>,
+}
+
+/// A map from score to probability, and how it does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CalibrationFacts {
+    /// Whose scores.
+    pub model: ModelRef,
+    /// The map.
+    pub map: Calibration,
+    /// Logarithm of the evidence for it against the bare score, on labels that matured under it, finite; negative where they
+    /// speak against it.
+    pub log_e_better: f64,
+    /// How many those are.
+    pub labels: u64,
 }
 
 /// The models and their places.

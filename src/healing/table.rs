@@ -80,6 +80,14 @@ pub struct Times {
     pub outcome_max: Span,
     /// How long after a failure an action is tried again.
     pub retry: Span,
+    /// The longest the stream stays paused for one incident, even while its alarm stands.
+    #[serde(default = "pause_max")]
+    pub pause_max: Span,
+}
+
+/// A pause must end: records wait, and their topic forgets them one day.
+fn pause_max() -> Span {
+    Span::from_seconds(900)
 }
 
 /// How strong evidence must be.
@@ -187,6 +195,9 @@ pub struct Row {
     /// Alarms that this one explains: they lead to nothing while it stands.
     #[serde(default)]
     pub explains: Vec<Alarm>,
+    /// The same, while no inputs moved but those that are made of labels.
+    #[serde(default)]
+    pub explains_of_labels: Vec<Alarm>,
     /// How the effect of a change of model is checked.
     #[serde(default)]
     pub verify: Option<Verify>,
@@ -271,7 +282,7 @@ pub enum Condition {
     SwapPermitted,
     /// Labels show the standby better.
     StandbyBetter,
-    /// The surge comes from few entities.
+    /// What was found comes from few entities, or from one merchant or device.
     FewEntities,
     /// The machine is slow, not the model.
     HostSlow,

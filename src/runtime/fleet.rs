@@ -9,6 +9,7 @@
 //! for a bounded time, and is not for an async thread.
 
 pub mod bench;
+mod calibrate;
 mod compare;
 mod facts;
 mod kept;
@@ -87,6 +88,12 @@ pub enum Error {
     /// The register cannot be saved, and the order is none that protects.
     #[error("the change could not be saved, so nothing was changed: {0}")]
     Unsaved(String),
+    /// No other model could be asked beside the active one.
+    #[error("there is no other model that could be asked: no standby is loaded with its windows full")]
+    Alone,
+    /// Another model answers than the one that is meant.
+    #[error("the model does not answer")]
+    NotActive,
     /// Golden rows no longer give their scores.
     #[error("golden rows do not give their scores: {0}")]
     Golden(String),
@@ -128,6 +135,8 @@ struct Inner {
     golden: BTreeMap<String, Timestamp>,
     /// The step of the trial that runs.
     trial: Option<RunningTrial>,
+    /// Whether the standby is asked beside the active model.
+    is_united: bool,
     /// Models that are on their way out: dropped here, where nobody waits, once nobody holds them.
     leaving: Vec<Arc<Model>>,
     /// Why bundles were refused, by place.
@@ -165,7 +174,7 @@ impl Fleet {
             now,
         );
         let loaded = resident.active.iter().chain(&resident.standby).cloned().collect();
-        let kept = kept::Kept::open(register.directory());
+        let kept = kept::Kept::open(register.directory().map(ToOwned::to_owned));
         let mut inner = Inner { lives: register.known_before().clone(), loaded, ..Inner::default() };
         inner.become_lives(lives, ("start", now));
         let fleet = Self {
@@ -179,6 +188,7 @@ impl Fleet {
             bench: bench::Bench::default(),
         };
         resident.active.iter().chain(&resident.standby).for_each(|loaded| fleet.force_again(&loaded.model));
+        fleet.calibrate_again();
         fleet.begin_again(now);
         fleet.take_office(resident);
         fleet

@@ -58,6 +58,7 @@ pub fn observation<'a>(record: &Record, inputs: &[usize], row: &'a mut Vec<f64>)
         occurred_at: record.transaction.occurred_at(),
         entity: hash(&ENTITY),
         merchant: hash(&MERCHANT),
+        device: hash(&[TextField::DeviceId]),
         row,
         score: record.decision.score.map(Score::get),
         outcome: record.decision.outcome,

@@ -20,6 +20,7 @@ use crate::scoring::feature::Schema;
 const MINUTES: i64 = 10;
 
 /// What is in force; nothing, as it should be.
+#[expect(clippy::struct_excessive_bools, reason = "each is a protection of its own, in any combination")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Protections {
     /// Rules answer alone.
@@ -28,6 +29,8 @@ pub struct Protections {
     pub is_tight: bool,
     /// More goes to review.
     pub is_wide: bool,
+    /// The stream is not read.
+    pub is_paused: bool,
     /// Features that take their declared default, by name.
     pub masked: Vec<String>,
 }

@@ -8,6 +8,7 @@ use super::clock::Moment;
 use super::decisions::{ListHit, Record};
 use super::slot::Release;
 use crate::domain::{Decision, DegradedReason, Score};
+use crate::scoring::decide::union::Ballot;
 use crate::scoring::decide::{self, Decided, Inputs};
 use crate::scoring::expression::Scope;
 use crate::scoring::list::ListEntry;
@@ -55,7 +56,7 @@ pub async fn reproduce(record: &Record, release: &Release) -> Reproduction {
     let entries: Vec<ListEntry> = record.list_hits.iter().map(ListHit::to_entry).collect();
     let (policy, was) = (&release.policy.protection, |reason| record.decision.degraded.contains(&reason));
     let thresholds = release.facts.thresholds;
-    let decided = decide::decide(&Inputs {
+    let inputs = Inputs {
         transaction: &record.transaction,
         score,
         rules: &rules,
@@ -64,7 +65,14 @@ pub async fn reproduce(record: &Record, release: &Release) -> Reproduction {
         policy: &release.policy,
         standin: record.standin,
         tighten_percent: if was(DegradedReason::Tightened) { policy.tighten_percent } else { 0 },
-    });
+        calibration: record.decision.release.calibration,
+    };
+    let mut decided = decide::decide(&inputs);
+    // The standby's score is taken as recorded: its bundle need not be at hand.
+    if let Some(ballot) = Ballot::that_decided(&record.decision) {
+        let its = ballot.decide(&inputs);
+        decided = ballot.join(decided, its, true);
+    }
     let again: Vec<_> = rules.iter().map(|(_, verdict)| *verdict).collect();
     if again[..] != record.decision.rules[..] {
         differences.push(format!("rules: recorded {:?}, again {again:?}", record.decision.rules));

@@ -12,6 +12,7 @@
 
 mod explained;
 mod group;
+mod union;
 mod weigh;
 
 use std::sync::{Arc, OnceLock};
@@ -37,6 +38,7 @@ use crate::domain::{
 };
 use crate::telemetry::events;
 use crate::telemetry::guard::CallRefused;
+use union::Standby;
 
 /// One transaction to score.
 #[derive(Clone, Debug)]
@@ -142,6 +144,8 @@ struct Evaluation {
     /// The model's inputs out of the features.
     row: SmallVec<[f64; 64]>,
     score: Result<Score, DegradedReason>,
+    /// What the standby said, where it decides, too.
+    standby: Standby,
     /// What protects answers now.
     stance: Stance,
     latency: Latency,
@@ -359,13 +363,21 @@ impl Scorer {
             row: model_row(release, &features),
             features,
             score: Err(bar.unwrap_or(DegradedReason::ModelUnavailable)),
+            standby: Standby::default(),
             stance,
             latency: Latency { features: features_done.micros_since(request.started), ..Latency::default() },
         };
         if let Some(model) = release.model.as_ref().filter(|_| bar.is_none()) {
-            evaluation.score = match request.effort {
-                Effort::Whole => self.ask_model(model, &evaluation.row, &request).await,
-                Effort::RulesOnly => Err(DegradedReason::Overload),
+            evaluation.score = match (request.effort, &release.union) {
+                (Effort::RulesOnly, _) => Err(DegradedReason::Overload),
+                (Effort::Whole, None) => self.ask_model(model, &evaluation.row, &request).await,
+                (Effort::Whole, Some(union)) => {
+                    // Apart from the rest: only while it is on does a request carry what it takes.
+                    let both = self.ask_both(model, union, release, (&request, &evaluation));
+                    let (score, standby) = Box::pin(both).await;
+                    evaluation.standby = standby;
+                    score
+                }
             };
         }
         let model_done = Moment::now();

@@ -17,7 +17,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::guard::Guard;
 use super::inference::Inference;
-use crate::domain::{RateTable, ReleaseFacts, RuleFacts, Thresholds};
+use crate::domain::{Calibration, RateTable, ReleaseFacts, RuleFacts, SecondFacts, Thresholds};
 use crate::healing::{ModelRef, Stage};
 use crate::scoring::decide::policy::Policy;
 use crate::scoring::feature::{Plan, Schema};
@@ -45,6 +45,23 @@ pub struct Model {
     pub guard: Arc<Guard>,
 }
 
+/// A model that is asked beside the one that answers; the most severe of both counts.
+pub struct Second {
+    /// The model.
+    pub model: Arc<Model>,
+    /// Its features.
+    pub schema: Arc<Schema>,
+    /// Its schema compiled for the entity store.
+    pub plan: Arc<Plan>,
+}
+
+/// Several models decide together; the second one is absent when it cannot score.
+#[derive(Clone, Default)]
+pub struct Union {
+    /// The second model.
+    pub second: Option<Arc<Second>>,
+}
+
 /// Everything a decision follows from, swapped as one.
 #[derive(Clone)]
 pub struct Release {
@@ -68,6 +85,10 @@ pub struct Release {
     pub rule_counters: Arc<RuleCounters>,
     /// Whether it came by a rollback that nobody has accepted yet: every decision says so.
     pub rolled_back: bool,
+    /// Whether another model is asked, too.
+    pub union: Option<Union>,
+    /// The map from this model's score to a probability; it goes with the model.
+    pub calibration: Option<Calibration>,
 }
 
 impl Release {
@@ -82,7 +103,9 @@ impl Release {
         plan: Arc<Plan>,
     ) -> Result<Self, Vec<RuleFault>> {
         let rules = rules_for(self, &self.rules, schema)?;
-        Ok(Self { schema: Arc::clone(schema), plan, model, rules, ..self.clone() })
+        let named = |model: &Option<Arc<Model>>| model.as_ref().map(|model| model.reference.clone());
+        let calibration = self.calibration.filter(|_| named(&model) == named(&self.model));
+        Ok(Self { schema: Arc::clone(schema), plan, model, rules, calibration, ..self.clone() })
     }
 
     /// Takes over the rules, lists, policy and rates of `other`, which was `before` until now.
@@ -113,6 +136,8 @@ impl Release {
             rates_version: self.rates.version.clone(),
             thresholds: model.map_or_else(Thresholds::default, |model| model.thresholds),
             rules: self.rules.rules().iter().filter(|rule| rule.mode == Mode::Active).map(rule_facts).collect(),
+            second: self.union.as_ref().and_then(|union| union.second.as_deref()).map(second_facts),
+            calibration: self.calibration,
         });
         self
     }
@@ -124,6 +149,12 @@ fn rules_for(release: &Release, rules: &Arc<RuleSet>, schema: &Schema) -> Result
         return Ok(Arc::clone(rules));
     }
     rules.against(&schema.environment(true)).map(Arc::new)
+}
+
+fn second_facts(second: &Second) -> SecondFacts {
+    let Model { name, version, sha256, thresholds, .. } = &*second.model;
+    let (name, version, sha256) = (name.clone(), version.clone(), sha256.clone());
+    SecondFacts { name, version, sha256, thresholds: *thresholds }
 }
 
 fn rule_facts(rule: &Rule) -> RuleFacts {

@@ -19,12 +19,13 @@ use super::fleet::Fleet;
 use super::healer::Found;
 use super::observed::{decided, key_of, observation};
 use super::resident::Loaded;
-use crate::domain::{Label, Span, Timestamp};
+use crate::domain::{Calibration, Label, Span, Timestamp};
 use crate::healing::drift::{self, Profile, Watch};
 use crate::healing::quality::{self, Decided, LabelWatch, Labelled};
-use crate::healing::situation::{PairedEvidence, StandbyControl, WatchFacts};
+use crate::healing::situation::{CalibrationFacts, PairedEvidence, StandbyControl, WatchFacts};
 use crate::healing::{Finding, ModelRef, Verdict};
 use crate::scoring::feature::Source;
+use crate::scoring::window::{LabelFilter, Measure};
 use crate::telemetry::healing::{DriftForgotten, DriftShown};
 use frauds::Frauds;
 use standby::{Judge, Judging};
@@ -59,6 +60,7 @@ pub struct Watchers {
     ledger: Arc<Ledger>,
     active: Option<Active>,
     standby: Option<ModelRef>,
+    calibrated: Option<(ModelRef, Calibration)>,
     labels: LabelWatch,
     decided: HashMap<u64, Decided>,
     order: VecDeque<u64>,
@@ -89,6 +91,7 @@ impl Watchers {
             ledger,
             active: None,
             standby: None,
+            calibrated: None,
             decided: HashMap::new(),
             order: VecDeque::new(),
             shown_at: None,
@@ -201,6 +204,22 @@ impl Watchers {
         })
     }
 
+    /// Fits a map from a model's score to a probability.
+    ///
+    /// # Errors
+    /// See [`quality::Unfit`].
+    pub fn fit(&self, model: &ModelRef) -> Result<quality::Fitted, quality::Unfit> {
+        self.labels.fit(model)
+    }
+
+    /// Returns how the map in force does on labels.
+    #[must_use]
+    pub fn calibration(&self) -> Option<CalibrationFacts> {
+        let model = self.active.as_ref()?.watch.model().clone();
+        let trial = self.labels.calibration(&model)?;
+        Some(CalibrationFacts { model, map: trial.map, log_e_better: trial.log_e_better, labels: trial.labels })
+    }
+
     /// Counts frauds that were reported, are older than `maturity` and can be learned from.
     #[must_use]
     pub fn mature_frauds(&self, now: Timestamp, maturity: Span) -> u64 {
@@ -228,6 +247,7 @@ impl Watchers {
                 let loaded = self.fleet.loaded().into_iter().find(|loaded| loaded.model.reference == *model)?;
                 let options = self.options.drift.of_schema(loaded.schema.hash());
                 let mut watch = Watch::new(model.clone(), profile_of(&loaded), &options);
+                watch.made_of_labels(&made_of_labels(&loaded));
                 watch.rearm(now);
                 Some(Active { reference: Arc::new(model.clone()), loaded, watch })
             });
@@ -238,6 +258,19 @@ impl Watchers {
                 self.labels.paired_with(model);
             }
         }
+        let calibrated = self.fleet.calibration();
+        if calibrated != self.calibrated {
+            // A model that left took its map with it.
+            let before = self.calibrated.take().map(|(model, _)| model);
+            let now_without = before.filter(|model| calibrated.as_ref().is_none_or(|(other, _)| other != model));
+            if let Some(model) = now_without {
+                self.labels.calibrated(&model, None, now);
+            }
+            if let Some((model, map)) = &calibrated {
+                self.labels.calibrated(model, Some(*map), now);
+            }
+            self.calibrated = calibrated;
+        }
     }
 }
 
@@ -247,6 +280,21 @@ fn ended(changes: Vec<Finding>) -> impl Iterator<Item = Finding> {
 
 fn identity(finding: &Finding) -> (crate::healing::Alarm, Option<String>, Option<ModelRef>) {
     (finding.alarm, finding.subject.clone(), finding.model.clone())
+}
+
+/// Tells of each input of a model whether it is made of labels.
+fn made_of_labels(loaded: &Loaded) -> Vec<bool> {
+    let mut of_labels: Vec<bool> = Vec::new();
+    for feature in loaded.schema.features() {
+        let is_of_labels = match &feature.source {
+            Source::Aggregate(made) => made.measure == Measure::RateOfFraud || made.labels != LabelFilter::Any,
+            // It reads earlier features only.
+            Source::Expression(made) => made.features_read().iter().any(|place| of_labels.get(*place) == Some(&true)),
+            Source::Field { .. } | Source::Codes { .. } | Source::Calendar(_) => false,
+        };
+        of_labels.push(is_of_labels);
+    }
+    loaded.schema.inputs().iter().map(|place| of_labels[*place]).collect()
 }
 
 /// Returns a loaded model's baseline as the detectors read it.

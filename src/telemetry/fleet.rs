@@ -6,9 +6,10 @@ use prometheus::{IntCounter, IntGauge};
 use tracing::{error, info, warn};
 
 use super::metrics::{Builder, metrics};
-use crate::healing::Stage;
+use crate::domain::Calibration;
 use crate::healing::lifecycle::Order;
 use crate::healing::trial::Verdict;
+use crate::healing::{ModelRef, Stage};
 
 /// Verdicts of a trial, in the order of the gauges.
 const VERDICTS: [Verdict; 4] = [Verdict::Going, Verdict::Won, Verdict::Lost, Verdict::Inconclusive];
@@ -126,6 +127,40 @@ impl RegisterUnsaved<'_> {
     pub fn emit(&self) {
         metrics().fleet.unsaved.inc();
         error!(error = %self.error, "the models' register is not saved: a restart would not know the change");
+    }
+}
+
+/// Scores of the active model stand for other probabilities from now on.
+pub struct Calibrated<'a> {
+    /// Whose.
+    pub model: &'a ModelRef,
+    /// The map.
+    pub map: &'a Calibration,
+    /// Logarithm of the evidence for it on labels it was not fitted on.
+    pub log_e: f64,
+    /// How many those are.
+    pub held_out: u64,
+}
+
+impl Calibrated<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        let Calibration { slope_low, slope_high, shift, labels } = *self.map;
+        let (log_e, held_out) = (self.log_e, self.held_out);
+        info!(model = %self.model, slope_low, slope_high, shift, labels, log_e, held_out, "scores are calibrated anew");
+    }
+}
+
+/// The map of before the restart could not be read.
+pub struct CalibrationUnread<'a> {
+    /// Why.
+    pub error: &'a dyn Display,
+}
+
+impl CalibrationUnread<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        error!(error = %self.error, "calibration.json cannot be read: scores stand for themselves until labels ask for a map");
     }
 }
 

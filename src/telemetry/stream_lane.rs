@@ -10,7 +10,8 @@ use super::histogram::Latencies;
 use super::metrics::{Builder, Shared, metrics};
 
 /// What a lane can be doing.
-pub const LANE_STATES: [&str; 7] = ["starting", "running", "retrying", "broken", "halted", "draining", "stopped"];
+pub const LANE_STATES: [&str; 8] =
+    ["starting", "running", "retrying", "paused", "broken", "halted", "draining", "stopped"];
 /// The steps of publishing a batch that are timed, in the order of the histogram's children.
 pub const BATCH_STEPS: [&str; 5] = ["decide", "emit", "flush", "offsets", "commit"];
 /// Classes of faults.

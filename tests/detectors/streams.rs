@@ -56,6 +56,7 @@ pub(super) fn watched(directory: &Path, stream: &str) -> Raised {
             occurred_at: now,
             entity: 0,
             merchant: 0,
+            device: 0,
             row,
             score: None,
             outcome: Outcome::Approve,

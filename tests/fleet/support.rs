@@ -190,6 +190,8 @@ pub(crate) fn open(directory: Arc<tempfile::TempDir>, setup: &Setup) -> World {
         rates: Arc::new(rates.clone()),
         rule_counters: Arc::default(),
         rolled_back: false,
+        union: None,
+        calibration: None,
     }));
     let tap = Arc::new(Tap::new(fleet::TAPPED_MAX));
     tap.open();

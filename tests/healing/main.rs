@@ -4,6 +4,7 @@
 //! What is shown is what the record says and what decisions say. No request fails, and none is late: that is checked with
 //! each decision.
 
+mod calibration;
 mod drift;
 mod endings;
 mod faults;
@@ -15,3 +16,4 @@ mod record;
 mod restarts;
 mod support;
 mod trials;
+mod union;

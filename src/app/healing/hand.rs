@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use super::Site;
 use crate::domain::{Span, Timestamp};
 use crate::edge::outbound::webhook::{Event, Webhook};
+use crate::healing::quality::Fitted;
 use crate::healing::retraining::{Ask, Incidents, LabelFeed, Situation};
 use crate::healing::situation::Planned;
 use crate::healing::{Action, ModelRef, Stage};
@@ -17,6 +18,7 @@ use crate::runtime::fleet::Fleet;
 use crate::runtime::protection::Shield;
 use crate::runtime::retraining::Retraining;
 use crate::runtime::watchers::Watchers;
+use crate::telemetry::fleet::Calibrated;
 use crate::telemetry::healing::Paged;
 
 /// The type of the event that tells people.
@@ -30,6 +32,7 @@ struct Tools {
     retraining: Arc<Retraining>,
     maturity: Span,
     webhook: Option<Webhook>,
+    has_stream: bool,
     watchers: Arc<Mutex<Watchers>>,
     clock: Clock,
 }
@@ -44,6 +47,7 @@ pub(super) fn hand(site: &Site<'_>, watchers: &Arc<Mutex<Watchers>>) -> Hand {
         retraining: Arc::clone(&site.outbound.retraining),
         maturity: site.settings.retraining.ask.maturity,
         webhook: site.outbound.webhook.clone(),
+        has_stream: service.outbox.is_some(),
         watchers: Arc::clone(watchers),
         clock: service.clock.clone(),
     };
@@ -65,10 +69,13 @@ impl Tools {
             }
             Action::Tighten => self.shield.change(|protections| protections.is_tight = true),
             Action::WidenReview => self.shield.change(|protections| protections.is_wide = true),
-            Action::Relax => self.shield.change(|protections| {
-                protections.is_tight = false;
-                protections.is_wide = false;
-            }),
+            Action::Relax => {
+                self.shield.change(|protections| {
+                    protections.is_tight = false;
+                    protections.is_wide = false;
+                });
+                self.fleet.unite(false).map_err(said)?;
+            }
             Action::Swap { to, .. } => {
                 self.fleet.swap(to).map_err(said)?;
                 self.activated(to);
@@ -85,9 +92,17 @@ impl Tools {
             Action::Page => self.page(planned),
             // The planner holds it: there is nothing else to be done.
             Action::Lock => {}
-            Action::Recalibrate { .. } => return Err("calibration maps cannot be replaced in place".to_owned()),
-            Action::Union => return Err("several models cannot decide together".to_owned()),
-            Action::PauseIntake | Action::ResumeIntake => return Err("the stream is paused by its lanes".to_owned()),
+            Action::Recalibrate { model } => {
+                let fitted = self.watchers.lock().fit(model).map_err(|unfit| unfit.to_string())?;
+                self.fleet.calibrate(model, Some(fitted.map)).map_err(said)?;
+                let Fitted { map, log_e, held_out } = fitted;
+                Calibrated { model, map: &map, log_e, held_out }.emit();
+            }
+            Action::Uncalibrate { model } => self.fleet.calibrate(model, None).map_err(said)?,
+            Action::Union => self.fleet.unite(true).map_err(said)?,
+            Action::PauseIntake if !self.has_stream => return Err("there is no stream: [kafka] is not set".to_owned()),
+            Action::PauseIntake => self.shield.change(|protections| protections.is_paused = true),
+            Action::ResumeIntake => self.shield.change(|protections| protections.is_paused = false),
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ pub(super) fn sources(site: &Site<'_>, watchers: &Arc<Mutex<Watchers>>) -> Sourc
     let fleet = Arc::clone(&service.fleet);
     let [of_breaker, of_transitions, of_steps] = std::array::from_fn(|_| Arc::clone(&fleet));
     let host = Arc::clone(&service.host);
-    let [seeing, labelled, finding, judging, pairing] = std::array::from_fn(|_| Arc::clone(watchers));
+    let [seeing, labelled, finding, judging, pairing, mapping] = std::array::from_fn(|_| Arc::clone(watchers));
     let retraining = Arc::clone(&site.outbound.retraining);
     let quality = Mutex::new(BTreeMap::new());
     Sources {
@@ -43,6 +43,7 @@ pub(super) fn sources(site: &Site<'_>, watchers: &Arc<Mutex<Watchers>>) -> Sourc
         }),
         standby: Box::new(move |now, findings| judging.lock().standby(now, findings)),
         paired: Box::new(move || pairing.lock().paired()),
+        calibration: Box::new(move || mapping.lock().calibration()),
     }
 }
 

@@ -179,7 +179,9 @@ pub(super) fn problem(error: &Error) -> Problem {
             | Illegal::NoRollback,
         )
         | Error::Rules(_)
-        | Error::Schema(_) => Code::OrderRefused,
+        | Error::Schema(_)
+        | Error::Alone
+        | Error::NotActive => Code::OrderRefused,
         Error::Busy => return Problem::new(Code::NotReady, error.to_string()).retry_after(5),
         Error::Unsaved(_) => {
             let detail = "the change could not be recorded, so nothing was changed: send it again";

@@ -103,6 +103,14 @@ impl Fragments {
             json.key(key);
             json.text(text);
         }
+        if let Some(second) = &release.second {
+            json.raw(b",\"second_model\":");
+            json.serde(second);
+        }
+        if let Some(calibration) = &release.calibration {
+            json.raw(b",\"calibration\":");
+            json.serde(calibration);
+        }
         let rules = release.rules.iter().map(rule_fragments).collect();
         Self { release: Arc::clone(release), thresholds, versions, rules }
     }
@@ -174,6 +182,10 @@ fn write_head(json: &mut JsonWriter<'_>, decision: &Decision) {
     if let Some(score) = decision.score {
         json.key("score");
         json.double(score.get());
+    }
+    if let (Some(score), Some(map)) = (decision.score, &decision.release.calibration) {
+        json.key("probability");
+        json.double(map.probability(score.get()));
     }
     json.key("risk_score");
     json.whole(decision.risk_score);

@@ -112,6 +112,10 @@ fn typed<T: serde::de::DeserializeOwned>(value: &Value, key: &str) -> Result<T, 
     T::deserialize(need(value, key)?).map_err(|error| format!("{key}: {error}"))
 }
 
+fn optional<T: serde::de::DeserializeOwned>(value: &Value, key: &str) -> Result<Option<T>, String> {
+    value.get(key).map(|_| typed(value, key)).transpose()
+}
+
 fn features(value: &Value, names: FeatureNames<'_>) -> Result<FeatureVector, String> {
     let mut vector = FeatureVector::with_capacity(names.len());
     for name in names {
@@ -193,6 +197,8 @@ fn release(root: &Value) -> Result<ReleaseFacts, String> {
         rates_version: text(root, "rates_version"),
         thresholds: typed::<Thresholds>(root, "thresholds")?,
         rules: Vec::new(),
+        second: optional(root, "second_model")?,
+        calibration: optional(root, "calibration")?,
     })
 }
 

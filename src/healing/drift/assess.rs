@@ -311,6 +311,8 @@ impl Watch {
             votes = votes.max(channel.votes());
         }
         values.insert("features_moved".to_owned(), self.attributed.len() as f64);
+        let of_labels = self.attributed.iter().filter(|place| self.inputs[**place].is_of_labels).count();
+        values.insert("features_of_labels".to_owned(), of_labels as f64);
         values.insert("features_watched".to_owned(), self.channels as f64);
         let more = self.attributed.len().saturating_sub(NAMED_MAX);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -332,6 +334,10 @@ impl Watch {
             .map(|(rate, kind)| (kind.name().to_owned(), rate.recent()))
             .collect();
         values.insert(Lost::Stuck.name().to_owned(), f64::from(u8::from(kinds.contains(&Lost::Stuck))));
+        values.insert("of_labels".to_owned(), f64::from(u8::from(input.is_of_labels)));
+        if kinds.iter().any(|kind| *kind != Lost::Stuck) {
+            values.extend(input.origins.values(&self.crowd));
+        }
         let share = |kind: &Lost| values.get(kind.name()).copied().unwrap_or(0.0) * 100.0;
         let texts: Vec<String> = kinds.iter().map(|kind| format!("{} {:.1} %", kind.name(), share(kind))).collect();
         let text = format!("{name} lost its values: {}", texts.join(", "));

@@ -3,6 +3,8 @@
 //! Transactions of one card come in bursts and look alike; counted each, ten of them are "evidence" ten times and the
 //! promise on false alarms is gone. What does not vote is still counted for people.
 
+use super::crowd::Who;
+
 /// How many transactions a block may see for each vote it wants: a few entities alone do not hold it open for ever.
 const SEEN_PER_VOTE: usize = 40;
 
@@ -11,8 +13,7 @@ const SEEN_PER_VOTE: usize = 40;
 pub(crate) struct Block {
     votes_max: usize,
     merchant_votes_max: usize,
-    entities: Vec<u64>,
-    merchants: Vec<u64>,
+    voters: Vec<Who>,
     seen: usize,
     width: usize,
     cells: Vec<u8>,
@@ -26,8 +27,7 @@ impl Block {
         Self {
             votes_max,
             merchant_votes_max: merchant_votes_max.max(1),
-            entities: Vec::with_capacity(votes_max),
-            merchants: Vec::with_capacity(votes_max),
+            voters: Vec::with_capacity(votes_max),
             seen: 0,
             width,
             cells: Vec::with_capacity(votes_max * width),
@@ -35,29 +35,33 @@ impl Block {
     }
 
     /// Offers a transaction; it votes unless its entity or merchant has voted enough. An entity or merchant of 0 is unknown.
-    pub(crate) fn offer(&mut self, entity: u64, merchant: u64, cells: &[u8]) {
+    pub(crate) fn offer(&mut self, who: Who, cells: &[u8]) {
         self.seen += 1;
-        let has_voted = entity != 0 && self.entities.contains(&entity);
-        let merchant_votes = self.merchants.iter().filter(|other| **other == merchant).count();
+        let Who { entity, merchant, .. } = who;
+        let has_voted = entity != 0 && self.voters.iter().any(|other| other.entity == entity);
+        let merchant_votes = self.voters.iter().filter(|other| other.merchant == merchant).count();
         if has_voted || (merchant != 0 && merchant_votes >= self.merchant_votes_max) || self.is_full() {
             return;
         }
-        self.entities.push(entity);
-        self.merchants.push(merchant);
+        self.voters.push(who);
         self.cells.extend_from_slice(cells);
     }
 
     /// Tells whether it is to be counted.
     #[must_use]
     pub(crate) fn is_full(&self) -> bool {
-        self.entities.len() >= self.votes_max
-            || (self.seen >= self.votes_max * SEEN_PER_VOTE && !self.entities.is_empty())
+        self.voters.len() >= self.votes_max || (self.seen >= self.votes_max * SEEN_PER_VOTE && !self.voters.is_empty())
     }
 
     /// Returns the votes.
     #[must_use]
     pub(crate) fn votes(&self) -> usize {
-        self.entities.len()
+        self.voters.len()
+    }
+
+    /// Returns who has the votes, in their order.
+    pub(crate) fn voters(&self) -> &[Who] {
+        &self.voters
     }
 
     /// Returns one column of the votes.
@@ -67,8 +71,7 @@ impl Block {
 
     /// Empties it.
     pub(crate) fn clear(&mut self) {
-        self.entities.clear();
-        self.merchants.clear();
+        self.voters.clear();
         self.cells.clear();
         self.seen = 0;
     }
@@ -82,14 +85,15 @@ mod tests {
     fn an_entity_votes_once_and_a_merchant_a_few_times() {
         let mut block = Block::new(4, 2, 1);
         for (entity, merchant, cell) in [(1, 7, 1), (1, 7, 2), (2, 7, 3), (3, 7, 4), (4, 8, 5), (0, 0, 6)] {
-            block.offer(entity, merchant, &[cell]);
+            block.offer(Who { entity, merchant, device: 0 }, &[cell]);
         }
         assert!(block.is_full());
         assert_eq!(block.column(0).collect::<Vec<_>>(), [1, 3, 5, 6]);
         block.clear();
-        (0..159).for_each(|_| block.offer(1, 7, &[1]));
+        let one = Who { entity: 1, merchant: 7, device: 0 };
+        (0..159).for_each(|_| block.offer(one, &[1]));
         assert!(!block.is_full());
-        block.offer(1, 7, &[1]);
+        block.offer(one, &[1]);
         assert!(block.is_full() && block.votes() == 1, "one entity alone does not hold it open");
     }
 }

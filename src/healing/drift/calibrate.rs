@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::block::Block;
 use super::channel::{Ceilings, Channel};
+use super::crowd::Who;
 use super::evidence::ceiling;
 use super::options::{Limits, Options};
 use super::profile::{Cells, Lost, Profile};
@@ -120,7 +121,8 @@ impl Calibration {
         self.row.extend(self.profile.inputs.iter().zip(seen.row).map(|(cells, value)| cell(cells.locate(*value))));
         let score = seen.score.filter(|score| score.is_finite());
         self.row.push(score.map_or(NO_SCORE, |score| cell(self.profile.scores.locate(score))));
-        self.block.offer(seen.entity, seen.merchant, &self.row);
+        let who = Who { entity: seen.entity, merchant: seen.merchant, device: seen.device };
+        self.block.offer(who, &self.row);
         if self.block.is_full() {
             self.close();
         }

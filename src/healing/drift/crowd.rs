@@ -7,12 +7,58 @@ use std::collections::{BTreeMap, VecDeque};
 
 const KEPT_MAX: usize = 512;
 const TOP: usize = 10;
+/// The most votes whose origin is kept, and the least that can tell something.
+const ORIGINS_MAX: usize = 128;
+const ORIGINS_MIN: usize = 12;
+
+/// Whose a transaction is, by hashes; 0 where unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Who {
+    /// Card, customer or device.
+    pub(crate) entity: u64,
+    /// The merchant.
+    pub(crate) merchant: u64,
+    /// The device.
+    pub(crate) device: u64,
+}
 
 /// The last alerts and the last transactions.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Crowd {
-    alerts: VecDeque<(u64, u64)>,
-    all: VecDeque<(u64, u64)>,
+    alerts: VecDeque<Who>,
+    all: VecDeque<Who>,
+}
+
+/// Where something comes from that many votes had: the last of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Origins {
+    kept: VecDeque<Who>,
+}
+
+impl Origins {
+    /// Keeps one.
+    pub(crate) fn push(&mut self, who: Who) {
+        push(&mut self.kept, who, ORIGINS_MAX);
+    }
+
+    /// Forgets all.
+    pub(crate) fn clear(&mut self) {
+        self.kept.clear();
+    }
+
+    /// Returns the shares of the largest merchant and the largest device, and what these have of all traffic; nothing while
+    /// there are too few to tell. Entities are left out: each votes once in a block, so they are never few.
+    pub(crate) fn values(&self, crowd: &Crowd) -> BTreeMap<String, f64> {
+        if self.kept.len() < ORIGINS_MIN {
+            return BTreeMap::new();
+        }
+        let of = |kept: &VecDeque<Who>, read: fn(&Who) -> u64| shares(kept.iter().map(read)).largest;
+        let named = |name: &str, read: fn(&Who) -> u64| {
+            let (own, usual) = (of(&self.kept, read), of(&crowd.all, read));
+            [(format!("top_{name}_share"), own), (format!("traffic_top_{name}_share"), usual)]
+        };
+        named("merchant", |who| who.merchant).into_iter().chain(named("device", |who| who.device)).collect()
+    }
 }
 
 /// How much of something the largest few have.
@@ -30,10 +76,10 @@ pub(crate) struct Shares {
 
 impl Crowd {
     /// Counts a transaction.
-    pub(crate) fn observe(&mut self, entity: u64, merchant: u64, is_alert: bool) {
-        push(&mut self.all, (entity, merchant));
+    pub(crate) fn observe(&mut self, who: Who, is_alert: bool) {
+        push(&mut self.all, who, KEPT_MAX);
         if is_alert {
-            push(&mut self.alerts, (entity, merchant));
+            push(&mut self.alerts, who, KEPT_MAX);
         }
     }
 
@@ -49,8 +95,9 @@ impl Crowd {
         let mut values = BTreeMap::new();
         for (side, kept) in sides {
             for (of, shares) in [
-                ("entity", shares(kept.iter().map(|pair| pair.0))),
-                ("merchant", shares(kept.iter().map(|pair| pair.1))),
+                ("entity", shares(kept.iter().map(|who| who.entity))),
+                ("merchant", shares(kept.iter().map(|who| who.merchant))),
+                ("device", shares(kept.iter().map(|who| who.device))),
             ] {
                 values.insert(format!("{side}top_{of}_share"), shares.largest);
                 values.insert(format!("{side}top10_{of}_share"), shares.top);
@@ -62,20 +109,25 @@ impl Crowd {
     }
 }
 
-fn push(kept: &mut VecDeque<(u64, u64)>, pair: (u64, u64)) {
-    if kept.len() >= KEPT_MAX {
+fn push(kept: &mut VecDeque<Who>, who: Who, len_max: usize) {
+    if kept.len() >= len_max {
         kept.pop_front();
     }
-    kept.push_back(pair);
+    kept.push_back(who);
 }
 
-/// Counts known keys (0 is unknown) and returns what the largest have.
+/// Counts known keys (0 is unknown) and returns what of all, unknown ones included, the largest have.
 fn shares(keys: impl Iterator<Item = u64>) -> Shares {
     let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
-    keys.filter(|key| *key != 0).for_each(|key| *counts.entry(key).or_default() += 1);
+    let mut count = 0;
+    for key in keys {
+        count += 1;
+        if key != 0 {
+            *counts.entry(key).or_default() += 1;
+        }
+    }
     let mut sizes: Vec<usize> = counts.into_values().collect();
     sizes.sort_unstable_by(|a, b| b.cmp(a));
-    let count: usize = sizes.iter().sum();
     let share = |of: usize| if count == 0 { 0.0 } else { of as f64 / count as f64 };
     Shares {
         count,
@@ -93,14 +145,34 @@ mod tests {
     fn an_attack_is_told_from_a_sale() {
         let (mut sale, mut attack) = (Crowd::default(), Crowd::default());
         for place in 0..600_u64 {
-            sale.observe(place % 300 + 1, place % 97 + 1, place % 3 == 0);
-            attack.observe(place % 300 + 1, place % 97 + 1, false);
-            attack.observe(9_000 + place % 4, 5, true);
+            let usual = Who { entity: place % 300 + 1, merchant: place % 97 + 1, device: place % 211 + 1 };
+            sale.observe(usual, place % 3 == 0);
+            attack.observe(usual, false);
+            attack.observe(Who { entity: 9_000 + place % 4, merchant: 5, device: 7 }, true);
         }
         let (sale, attack) = (sale.values(), attack.values());
         assert!(sale["top10_entity_share"] < 0.2 && sale["top_merchant_share"] < 0.05, "{sale:?}");
         assert!(attack["top10_entity_share"] > 0.99 && attack["top_merchant_share"] > 0.99, "{attack:?}");
-        assert!(attack["traffic_top_merchant_share"] < 0.6);
+        assert!(attack["traffic_top_merchant_share"] < 0.6 && attack["top_device_share"] > 0.99);
         assert!(Crowd::default().values().values().all(|value| value.is_finite()));
+    }
+
+    #[test]
+    fn one_device_with_many_cards_is_told_from_a_feature_that_broke_for_all() {
+        let (mut crowd, mut one, mut all) = (Crowd::default(), Origins::default(), Origins::default());
+        for place in 0..100_u64 {
+            let who = Who { entity: place + 1, merchant: place % 31 + 1, device: place + 1_000 };
+            crowd.observe(who, false);
+            all.push(who);
+            one.push(Who { device: 7, ..who });
+        }
+        assert!(one.values(&crowd)["top_device_share"] > 0.99 && one.values(&crowd)["top_merchant_share"] < 0.1);
+        assert!(all.values(&crowd).values().all(|share| *share < 0.1));
+        // A few that are known by their device among many without one are not a device's attack.
+        let mut unknown = Origins::default();
+        (0..50).for_each(|place| unknown.push(Who { device: u64::from(place < 3), ..Who::default() }));
+        assert!(unknown.values(&crowd)["top_device_share"] < 0.1);
+        one.clear();
+        assert!(one.values(&crowd).is_empty());
     }
 }

@@ -14,7 +14,7 @@ use super::block::Block;
 use super::book::Book;
 use super::channel::{Ceilings, Channel};
 use super::classic::Windows;
-use super::crowd::Crowd;
+use super::crowd::{Crowd, Origins, Who};
 use super::evidence::ceiling;
 use super::options::{Limits, Options};
 use super::profile::{Lost, Profile};
@@ -44,6 +44,8 @@ pub struct Observation<'a> {
     pub entity: u64,
     /// A hash of the merchant; 0 where unknown.
     pub merchant: u64,
+    /// A hash of the device; 0 where unknown.
+    pub device: u64,
     /// The model's inputs, in order.
     pub row: &'a [f64],
     /// The model's score; `None` where it gave none.
@@ -88,6 +90,10 @@ pub(super) struct Input {
     pub(super) channel: Option<Channel>,
     pub(super) lost: [Rate; 4],
     pub(super) alarmed: Vec<Lost>,
+    /// Who had the votes whose value was lost.
+    pub(super) origins: Origins,
+    /// Whether it is made of labels.
+    pub(super) is_of_labels: bool,
     pub(super) since: Timestamp,
     pub(super) is_warming: bool,
 }
@@ -151,13 +157,14 @@ impl Watch {
         let score = seen.score.filter(|score| score.is_finite());
         let is_alert = self.locate(seen.row, score);
         self.count(seen, is_alert);
-        self.crowd.observe(seen.entity, seen.merchant, is_alert);
+        let who = Who { entity: seen.entity, merchant: seen.merchant, device: seen.device };
+        self.crowd.observe(who, is_alert);
         self.volume.observe(seen.received_at, seen.occurred_at, &self.options);
         if self.hold_until.is_some_and(|until| seen.received_at < until) {
             return;
         }
         self.last_vote = Some(seen.received_at);
-        self.block.offer(seen.entity, seen.merchant, &self.row);
+        self.block.offer(who, &self.row);
         if self.block.is_full() {
             self.close_block(seen.received_at);
         }
@@ -208,8 +215,9 @@ impl Watch {
                 }
             }
             let mut hits = [0_u32; Lost::OF_VALUES.len()];
-            for kind in raw.filter_map(|cell| cells.lost(cell)) {
+            for (who, kind) in block.voters().iter().zip(raw).filter_map(|(who, cell)| Some((who, cells.lost(cell)?))) {
                 hits[kind as usize] += 1;
+                input.origins.push(*who);
             }
             for (rate, hits) in input.lost.iter_mut().zip(hits) {
                 rate.block(hits, votes, ceilings);
@@ -292,6 +300,11 @@ impl Watch {
         self.book.open()
     }
 
+    /// Says which inputs are made of labels, in order: they move when labels stop.
+    pub fn made_of_labels(&mut self, inputs: &[bool]) {
+        self.inputs.iter_mut().zip(inputs).for_each(|(input, is_of_labels)| input.is_of_labels = *is_of_labels);
+    }
+
     /// Says which inputs wait for full windows, in order: they are not judged, and neither are the scores while there is one.
     pub fn warming(&mut self, inputs: &[bool]) {
         for (input, is_warming) in self.inputs.iter_mut().zip(inputs) {
@@ -347,7 +360,15 @@ impl Input {
             Lost::NonFinite => bound(cells.non_finite, options.lost_slack),
             Lost::Below | Lost::Above | Lost::Stuck => bound(0.0, options.range_slack),
         });
-        Self { channel, lost, alarmed: Vec::new(), since: Timestamp::MIN, is_warming: false }
+        Self {
+            channel,
+            lost,
+            alarmed: Vec::new(),
+            origins: Origins::default(),
+            is_of_labels: false,
+            since: Timestamp::MIN,
+            is_warming: false,
+        }
     }
 
     /// Returns the largest evidence (log) that the feature lost its values, and how.
@@ -369,6 +390,7 @@ impl Input {
         self.lost.iter_mut().for_each(Rate::clear);
         self.channel.iter_mut().for_each(Channel::clear_stuck);
         self.alarmed.clear();
+        self.origins.clear();
     }
 }
 

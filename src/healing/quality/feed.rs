@@ -146,6 +146,12 @@ impl Feed {
         (is_long && self.first_unlabelled.is_some()).then_some(silent)
     }
 
+    /// Tells whether a part of what was decided is not followed.
+    #[must_use]
+    pub(crate) fn is_thinned(&self) -> bool {
+        self.thinning > 0
+    }
+
     /// Tells whether labels of legitimate transactions come, too.
     #[must_use]
     pub(crate) fn has_legitimate(&self) -> bool {

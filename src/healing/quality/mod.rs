@@ -14,13 +14,15 @@ mod label;
 mod options;
 mod paired;
 mod ranks;
+mod recalibrate;
 mod track;
 mod watch;
 
 pub use label::{Decided, Labelled};
 pub use options::{Expected, Options, Unlabelled};
 pub use paired::Paired;
-pub use watch::LabelWatch;
+pub use recalibrate::{Fitted, Unfit};
+pub use watch::{CalibrationTrial, LabelWatch};
 
 #[cfg(test)]
 mod tests;

@@ -233,3 +233,27 @@ fn pairs_tell_which_model_ranks_frauds_better() {
     watch.paired_with(&model("2"));
     assert_eq!(watch.paired().pairs, 0);
 }
+
+#[test]
+fn frauds_that_become_rarer_lower_precision_and_are_no_loss_of_quality() {
+    let mut would_have = 0;
+    for seed in 20..30 {
+        let mut world = World::new(seed);
+        // Campaigns come and go: the same frauds, scored as ever, three times as many and as few again.
+        world.live(24 * 20, GOOD);
+        for frauds in [0.3, 1.0, 0.3] {
+            world.live(24 * 10, Law { frauds, ..GOOD });
+        }
+        assert!(!world.has(Alarm::QualityLost, Verdict::Acting), "seed {seed}: {:?}", world.told());
+        let is_beyond = |finding: &Finding| {
+            finding.subject.as_deref() == Some("precision") && finding.evidence.values["log_e.precision"] >= 15.2
+        };
+        would_have += u32::from(world.changes.iter().chain(&world.watch.open()).any(is_beyond));
+    }
+    println!("precision alone would have acted in {would_have} of 10 worlds");
+    assert!(would_have > 5, "{would_have}: the look-alike is none");
+    // The fault: the model lost its skill, which ranks and recall show, too.
+    let mut world = World::new(30);
+    world.live(24 * 20, GOOD).live(24 * 15, Law { skill: 0.2, ..GOOD });
+    assert!(world.has(Alarm::QualityLost, Verdict::Acting), "{:?}", world.told());
+}

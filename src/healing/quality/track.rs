@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::label::Labelled;
 use super::options::{Expected, Options};
 use super::ranks::Ranks;
-use crate::domain::{Outcome, Timestamp};
+use super::recalibrate::{Cases, Trial};
+use crate::domain::{Calibration as Calibrated, Outcome, Timestamp};
 use crate::healing::drift::Ceilings;
 use crate::healing::drift::evidence::{Over, Run, mean_log};
 use crate::healing::rates::{Direction, Learned};
@@ -31,6 +32,10 @@ pub(crate) struct Track {
     pub(crate) calibration: Calibration,
     /// When a label came last.
     pub(crate) newest: Timestamp,
+    /// What a new map can be fitted on.
+    pub(crate) cases: Cases,
+    /// The map in force, and how it does.
+    pub(crate) map: Option<(Calibrated, Trial)>,
     ranks: Ranks,
 }
 
@@ -57,6 +62,8 @@ impl Track {
             rank: falling(expected.rank),
             calibration: Calibration::default(),
             newest: Timestamp::MIN,
+            cases: Cases::default(),
+            map: None,
             ranks: Ranks::default(),
         }
     }
@@ -79,12 +86,27 @@ impl Track {
         } else {
             self.ranks.legitimate(score, None);
         }
-        self.calibration.vote(score, label.is_fraud, options.calibration_tolerance, ceilings);
+        self.cases.keep(score, label.is_fraud);
+        // Judged is what is promised now: a decision of before the map tells of the map, too.
+        let promised = match &mut self.map {
+            Some((map, trial)) => {
+                trial.vote(map, (score, label.is_fraud));
+                map.probability(score)
+            }
+            None => score,
+        };
+        self.calibration.vote(promised, label.is_fraud, options.calibration_tolerance, ceilings);
     }
 
     /// Keeps the score of a transaction that stands for a legitimate one.
     pub(crate) fn stands_for_legitimate(&mut self, score: f64) {
         self.ranks.legitimate(score, None);
+    }
+
+    /// Says that scores stand for other probabilities from now on: what is promised is judged anew.
+    pub(crate) fn calibrated(&mut self, map: Option<Calibrated>) {
+        self.map = map.map(|map| (map, Trial::default()));
+        self.calibration = Calibration::default();
     }
 
     /// Forgets the evidence, keeping what was learned.
@@ -108,6 +130,10 @@ impl Track {
         let calibration = &self.calibration;
         values.insert("observed_over_expected".to_owned(), calibration.ratio());
         values.insert("log_e.calibration".to_owned(), calibration.log());
+        if let Some((_, trial)) = &self.map {
+            values.insert("log_e.map_better".to_owned(), trial.log_e);
+            values.insert("map_labels".to_owned(), trial.votes as f64);
+        }
         // Order counts as kept while there is little evidence that ranks fell beyond their own tolerance.
         let is_kept = self.rank.log() < ORDER_LOST;
         values.insert("order_kept".to_owned(), f64::from(u8::from(is_kept)));

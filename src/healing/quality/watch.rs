@@ -7,8 +7,9 @@ use super::label::{Decided, Labelled};
 use super::options::{Expected, Options, Unlabelled};
 use super::paired::{Gains, Paired};
 use super::ranks::Ranks;
+use super::recalibrate::{Fitted, Unfit};
 use super::track::{Calibration, Track};
-use crate::domain::Timestamp;
+use crate::domain::{Calibration as Calibrated, Timestamp};
 use crate::healing::drift::book::{Book, finding};
 use crate::healing::drift::evidence::ceiling;
 use crate::healing::drift::{Ceilings, Limits, Step};
@@ -21,6 +22,8 @@ const MODELS_MAX: usize = 4;
 /// Quality is judged by three means and by calibration; they share the run length. So do three figures of the feed.
 const KINDS: f64 = 4.0;
 const SILENT: &str = "silent";
+/// Logarithm of the evidence of recall or ranks that backs a fall of precision: 20 to 1.
+const BACKING: f64 = 3.0;
 
 /// The detectors that rest on labels.
 #[derive(Clone, Debug)]
@@ -210,10 +213,13 @@ impl LabelWatch {
         let (limits, Some(track)) = (self.limits, self.tracks.get_mut(model)) else { return };
         let book = self.books.entry(model.clone()).or_default();
         let (values, model) = (&track.values(), Some(model));
-        for (subject, learned, what) in [
-            ("precision", &mut track.precision, "precision fell"),
-            ("recall", &mut track.recall, "recall fell"),
-            ("rank", &mut track.rank, "frauds rank lower among legitimate transactions"),
+        // Precision falls with the share of frauds, too, and those come in campaigns: alone it is no loss of quality.
+        let is_backed = track.recall.log() >= BACKING || track.rank.log() >= BACKING;
+        let of_precision = Limits { acting: if is_backed { limits.acting } else { f64::INFINITY }, ..limits };
+        for (subject, learned, what, limits) in [
+            ("precision", &mut track.precision, "precision fell", of_precision),
+            ("recall", &mut track.recall, "recall fell", limits),
+            ("rank", &mut track.rank, "frauds rank lower among legitimate transactions", limits),
         ] {
             Case { alarm: Alarm::QualityLost, subject, what, model, values }.step(book, learned, limits, now);
         }
@@ -251,6 +257,40 @@ impl LabelWatch {
         self.gains.paired()
     }
 
+    /// Fits a map from a model's score to a probability on the labels that have matured, and checks it by the newest.
+    ///
+    /// # Errors
+    /// [`Unfit`]: too little is known, or newer labels do not show it to be better.
+    pub fn fit(&self, model: &ModelRef) -> Result<Fitted, Unfit> {
+        let track = self.tracks.get(model).ok_or(Unfit::Unknown)?;
+        if self.options.unlabelled == Unlabelled::Legitimate && self.feed.is_thinned() {
+            return Err(Unfit::Sampled);
+        }
+        track.cases.fit(track.map.as_ref().map(|(map, _)| *map))
+    }
+
+    /// Says that a model's scores stand for other probabilities from now on: calibration is judged anew, and the map by
+    /// what matures under it.
+    pub fn calibrated(&mut self, model: &ModelRef, map: Option<Calibrated>, now: Timestamp) {
+        if let Some(track) = self.tracks.get_mut(model) {
+            track.calibrated(map);
+        } else if map.is_some() && self.tracks.len() < MODELS_MAX {
+            let mut track = Track::new(self.expected.get(model).copied().unwrap_or_default(), &self.options);
+            track.calibrated(map);
+            self.tracks.insert(model.clone(), track);
+        }
+        if let Some(book) = self.books.get_mut(model) {
+            book.end(Alarm::CalibrationOff, None, now, None);
+        }
+    }
+
+    /// Returns how the map of a model does, while it has one.
+    #[must_use]
+    pub fn calibration(&self, model: &ModelRef) -> Option<CalibrationTrial> {
+        let (map, trial) = self.tracks.get(model)?.map.as_ref()?;
+        Some(CalibrationTrial { map: *map, log_e_better: trial.log_e, labels: trial.votes })
+    }
+
     /// Returns the figures of a model's labels; nothing where none has counted yet.
     #[must_use]
     pub fn values(&self, model: &ModelRef) -> BTreeMap<String, f64> {
@@ -266,6 +306,17 @@ impl LabelWatch {
             book.end_all(now);
         }
     }
+}
+
+/// How a map from score to probability does on labels that matured under it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CalibrationTrial {
+    /// The map.
+    pub map: Calibrated,
+    /// Logarithm of the evidence for it against the bare score; negative where it speaks against it.
+    pub log_e_better: f64,
+    /// The labels it rests on.
+    pub labels: u64,
 }
 
 /// One learned mean and the finding it may become.

@@ -7,7 +7,7 @@ use super::incidents::finding_of;
 use super::outcomes::RELAXED;
 use super::{Because, OVER_BUDGET, Planner, RELIEF, is_held_on};
 use crate::healing::action::Action;
-use crate::healing::finding::{Alarm, Evidence, Verdict};
+use crate::healing::finding::{Alarm, Evidence, Finding, Verdict};
 use crate::healing::memory::{Incident, TriedState, key_of};
 use crate::healing::model::ModelRef;
 use crate::healing::situation::{Judged, PairedEvidence, Refusal, StandbyControl};
@@ -15,8 +15,9 @@ use crate::healing::table::{Act, Condition, OnDrift, Row, Step};
 
 /// The figure of an alert surge that tells which share of alerts the ten busiest entities have.
 const OF_ENTITIES: &str = "top10_entity_share";
-/// The same of the busiest merchant, and the share of all traffic that the busiest merchant has anyway.
-const OF_MERCHANT: [&str; 2] = ["top_merchant_share", "traffic_top_merchant_share"];
+/// The same of the busiest merchant or device, and the share of all traffic that the busiest one has anyway.
+const OF_PLACE: [[&str; 2]; 2] =
+    [["top_merchant_share", "traffic_top_merchant_share"], ["top_device_share", "traffic_top_device_share"]];
 
 /// What came of trying a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +32,14 @@ impl Planner<'_> {
     pub(super) fn act(&mut self) {
         let mut rows: Vec<(usize, usize)> = Vec::new();
         let mut explained: BTreeSet<Alarm> = BTreeSet::new();
+        let is_of_labels = self.only_inputs_of_labels_moved();
         for place in 0..self.memory.incidents.len() {
             let Some(index) = self.row_of(&self.memory.incidents[place]) else { continue };
             let row = &self.table.row[index];
             explained.extend(&row.explains);
+            if is_of_labels {
+                explained.extend(&row.explains_of_labels);
+            }
             self.memory.incidents[place].row.clone_from(&row.id);
             rows.push((index, place));
         }
@@ -43,6 +48,24 @@ impl Planner<'_> {
         for (index, place) in rows {
             self.act_on(place, index, &explained);
         }
+    }
+
+    /// Tells whether inputs moved, and every one of them is made of labels.
+    fn only_inputs_of_labels_moved(&self) -> bool {
+        let moved = |finding: &&Finding| {
+            finding.verdict != Verdict::Ended && matches!(finding.alarm, Alarm::InputDrift | Alarm::BrokenFeature)
+        };
+        let is_of_labels = |finding: &Finding| {
+            let value = |name: &str| finding.evidence.values.get(name).copied().unwrap_or(0.0);
+            match finding.alarm {
+                Alarm::InputDrift => {
+                    value("features_moved") > 0.0 && value("features_of_labels") >= value("features_moved")
+                }
+                _ => value("of_labels") > 0.0,
+            }
+        };
+        let mut moved = self.situation.findings.iter().filter(moved).peekable();
+        moved.peek().is_some() && moved.all(is_of_labels)
     }
 
     fn row_of(&self, incident: &Incident) -> Option<usize> {
@@ -121,7 +144,9 @@ impl Planner<'_> {
             match tried.state {
                 TriedState::Done | TriedState::Ordered => return Attempt::Taken,
                 TriedState::Failed => {
-                    let is_final = tried.failures >= self.table.evidence.tries_max;
+                    // A map may want labels that are still to come: its budget bounds how often it is tried.
+                    let is_waiting = matches!(action, Action::Recalibrate { .. });
+                    let is_final = !is_waiting && tried.failures >= self.table.evidence.tries_max;
                     if is_final || tried.at.plus(self.table.times.retry) > self.now {
                         self.hold(&row.id, number, (action.name(), Refusal::Failed));
                         return Attempt::Refused;
@@ -289,7 +314,9 @@ impl Planner<'_> {
         let mut relief: Vec<Action> = Vec::new();
         let mut can_relax = false;
         for (key, protection) in &self.memory.protections {
-            if !protection.is_in_force || wanted(key) {
+            let oldest = self.now.minus(self.table.times.pause_max);
+            let is_over = protection.action == Action::PauseIntake && protection.since <= oldest;
+            if !protection.is_in_force || (wanted(key) && !is_over) {
                 continue;
             }
             match &protection.action {
@@ -339,10 +366,11 @@ fn name_of(act: Act) -> &'static str {
     }
 }
 
-/// Returns how far alerts come from few: entities, or a merchant beyond its share of the traffic.
+/// Returns how far alerts, or values out of range, come from few: entities, or a merchant or device beyond its share of
+/// the traffic.
 fn concentration(evidence: &Evidence) -> f64 {
     let share = |name: &str| evidence.values.get(name).copied().unwrap_or(0.0);
-    share(OF_ENTITIES).max(share(OF_MERCHANT[0]) - share(OF_MERCHANT[1]))
+    OF_PLACE.iter().map(|[own, usual]| share(own) - share(usual)).fold(share(OF_ENTITIES), f64::max)
 }
 
 fn is_in_control(control: &StandbyControl) -> bool {

@@ -37,6 +37,7 @@ impl Planner<'_> {
                 self.memory.has_open(DOUBTFUL).then_some(Refusal::DataInDoubt)
             }
             Action::Quarantine { .. }
+            | Action::Uncalibrate { .. }
             | Action::ModelAgain
             | Action::Unmask { .. }
             | Action::Relax
@@ -124,7 +125,11 @@ pub(super) const fn budget_of(action: &Action) -> Option<Budgeted> {
         Action::Promote { .. } => Some(Budgeted::Promotion),
         Action::Quarantine { .. } => Some(Budgeted::Quarantine),
         Action::Recalibrate { .. } => Some(Budgeted::Recalibration),
-        Action::ModelAgain | Action::Unmask { .. } | Action::Relax | Action::ResumeIntake => Some(Budgeted::Relief),
+        Action::ModelAgain
+        | Action::Unmask { .. }
+        | Action::Uncalibrate { .. }
+        | Action::Relax
+        | Action::ResumeIntake => Some(Budgeted::Relief),
         Action::RequestRetraining => Some(Budgeted::Retraining),
         Action::RulesOnly
         | Action::Mask { .. }

@@ -7,6 +7,7 @@
 //! facts ────────────┤                     └ a change of model refused: otherwise
 //!                   ├─> changes being checked ─> good | taken back | people told
 //!                   ├─> trials ─> one step on, or out
+//!                   ├─> a map from score to probability that labels speak against ─> taken away
 //!                   └─> protections nobody claims any more ─> ended
 //! ```
 //! Held by the gate: `HE-2` (budgets), no way back to a model left today, one change at a time, cool-downs, the
@@ -14,6 +15,7 @@
 //! that does not answer lead to nothing. The same three arguments give the same plan (`HE-5`).
 
 mod act;
+mod calibration;
 mod gate;
 mod health;
 mod incidents;
@@ -37,6 +39,8 @@ use crate::domain::Timestamp;
 pub const BY_PERSON: &str = "by-person";
 /// What names the lock that a spent budget leads to.
 pub const OVER_BUDGET: &str = "over-budget";
+/// What names the end of a map from score to probability.
+pub const MAP_WRONG: &str = "map-wrong";
 /// What names the end of a protection.
 pub const RELIEF: &str = "relief";
 
@@ -85,6 +89,7 @@ pub fn plan(table: &Table, memory: &Memory, situation: &Situation) -> Plan {
     planner.verify();
     planner.act();
     planner.act_on_trials();
+    planner.judge_map();
     planner.relieve();
     planner.tell_health();
     let Planner { actions, holds, verified, mut memory, .. } = planner;
@@ -226,6 +231,7 @@ fn is_held_on(action: &Action) -> bool {
         | Action::Quarantine { .. }
         | Action::Promote { .. }
         | Action::Recalibrate { .. }
+        | Action::Uncalibrate { .. }
         | Action::Unmask { .. }
         | Action::Relax
         | Action::RestartInference

@@ -45,13 +45,18 @@ impl Planner<'_> {
             Action::ModelAgain => self.ended("rules_only"),
             Action::Unmask { .. } => self.ended(key),
             Action::Relax => RELAXED.iter().for_each(|name| self.ended(name)),
-            Action::ResumeIntake => self.ended("pause_intake"),
+            Action::ResumeIntake => {
+                // Whoever asked for it had it: an incident pauses once.
+                self.memory.protections.remove(PAUSE);
+                self.memory.incidents.iter_mut().for_each(|incident| incident.claims.retain(|claim| claim != PAUSE));
+            }
             Action::Promote { .. } | Action::Quarantine { .. } => {
                 let cool_down = self.table.find(&planned.row).map(|row| row.cool_down).unwrap_or_default();
                 self.rest(&planned.row, key, at.plus(cool_down));
             }
             Action::RulesOnly
             | Action::Recalibrate { .. }
+            | Action::Uncalibrate { .. }
             | Action::Mask { .. }
             | Action::Tighten
             | Action::WidenReview
@@ -103,5 +108,7 @@ impl Planner<'_> {
     }
 }
 
+/// What [`Action::ResumeIntake`] ends.
+const PAUSE: &str = "pause_intake";
 /// What [`Action::Relax`] ends.
 pub(super) const RELAXED: [&str; 3] = ["tighten", "widen_review", "union"];

@@ -40,6 +40,7 @@ fn record(id: &str, payload_hash: u128, outcome: Outcome, received_at: Timestamp
             rates_version: String::new(),
             thresholds: Thresholds { review: 0.1, challenge: None, decline: 0.5 },
             rules: vec![],
+            ..ReleaseFacts::default()
         }),
         source: DecisionSource::Standin,
         degraded: smallvec![],

@@ -231,6 +231,7 @@ impl Fleet {
             policy: &release.policy,
             standin: StandinLoad::default(),
             tighten_percent: 0,
+            calibration: None,
         });
         let outcome: Outcome = decided.outcome;
         Side { score: score.get(), outcome }

@@ -11,7 +11,7 @@ use crate::healing::{ModelRef, Stage};
 use crate::runtime::release::Bundle;
 use crate::runtime::release::gates::Passed;
 use crate::runtime::resident::{self, Loaded};
-use crate::runtime::slot::{InForce, Model, Next, Release};
+use crate::runtime::slot::{InForce, Model, Next, Release, Second, Union};
 use crate::scoring::feature::Plan;
 use crate::scoring::rule::RuleFault;
 use crate::telemetry::fleet::{OrderDone, OrderRefused, RegisterUnsaved};
@@ -113,6 +113,29 @@ impl Fleet {
         self.put((lives, "start"), self.parts.clock.now(), |_| Ok(()))
     }
 
+    /// Lets the standby decide, too, beside whoever answers, or ends that. It lasts through changes of model.
+    ///
+    /// # Errors
+    /// [`Error::Alone`] without a standby that could; whatever keeps it from being put in force. Nothing is changed then.
+    pub fn unite(&self, is_united: bool) -> Result<(), Error> {
+        let _one_at_a_time = self.ordering.lock();
+        if !is_united && !self.inner.lock().is_united {
+            return Ok(());
+        }
+        let was = std::mem::replace(&mut self.inner.lock().is_united, is_united);
+        let mut done = self.put_in_place();
+        let has_second = |union: &Union| union.second.is_some();
+        if done.is_ok() && is_united && !self.parts.slot.load().union.as_ref().is_some_and(has_second) {
+            done = Err(Error::Alone);
+        }
+        if done.is_err() && is_united != was {
+            self.inner.lock().is_united = was;
+            // What was in force a moment ago can be put in force again.
+            let _as_before = self.put_in_place();
+        }
+        done
+    }
+
     fn put(
         &self,
         (lives, by): (Lives, &str),
@@ -120,18 +143,37 @@ impl Fleet {
         save: impl FnOnce(&Lives) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let at_work = self.at_work(&lives)?;
+        let union = self.inner.lock().is_united.then(|| self.union(&lives, &at_work));
         self.parts.slot.replace(|current| {
-            let next = next_in_force(current, &lives, &at_work, |loaded| {
+            let mut next = next_in_force(current, &lives, &at_work, |loaded| {
                 let admitted = self.parts.entities.admit(&loaded.schema);
                 admitted.map_err(|error| Error::Schema(error.to_string()))
             })?;
+            if let Some((canary, _)) = &mut next.canary {
+                canary.union.clone_from(&union);
+            }
+            next.active.union.clone_from(&union);
             save(&lives)?;
             Ok::<_, Error>(next)
         })?;
         let surplus = self.settle((lives, by), at_work, now);
+        self.keep_calibration();
         // Joins their threads: behind the lock.
         drop(surplus);
         Ok(())
+    }
+
+    /// Finds the standby that is asked beside the active model; a score of windows that are not full would be wrong
+    /// without saying so.
+    fn union(&self, lives: &Lives, at_work: &[Loaded]) -> Union {
+        let standby = lives.at(Stage::Standby);
+        let loaded = standby.and_then(|life| at_work.iter().find(|loaded| loaded.model.reference == life.model));
+        let second = loaded.filter(|loaded| self.is_warm(&loaded.schema)).and_then(|loaded| {
+            let plan = self.parts.entities.admit(&loaded.schema).ok()?;
+            let (model, schema) = (Arc::clone(&loaded.model), Arc::clone(&loaded.schema));
+            Some(Arc::new(Second { model, schema, plan }))
+        });
+        Union { second }
     }
 
     /// Saves the register. What protects is done also when that fails: a bad model must not stay because a disk is full.

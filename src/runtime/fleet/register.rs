@@ -89,15 +89,16 @@ impl Register {
         &self.before
     }
 
-    /// Returns the directory of the file; `None` when nothing is kept.
-    pub(super) fn directory(&self) -> Option<PathBuf> {
-        self.path.as_deref().and_then(Path::parent).map(Path::to_owned)
-    }
-
     /// Replaces what is known, before a fleet is started from it.
     #[must_use]
     pub fn with_lives(self, lives: Lives) -> Self {
         Self { lives, ..self }
+    }
+
+    /// Returns the directory it lies in; `None` when it is kept in memory.
+    #[must_use]
+    pub fn directory(&self) -> Option<&Path> {
+        self.path.as_deref().and_then(Path::parent)
     }
 
     /// Tells whether a bundle may be loaded.

@@ -11,8 +11,8 @@ use crate::domain::{Label, Timestamp};
 use crate::healing::finding::{Alarm, Evidence, Finding, Verdict};
 use crate::healing::memory::key_of;
 use crate::healing::situation::{
-    BreakerFacts, FleetFacts, Held, HostFacts, PairedEvidence, Planned, RecordState, Situation, StandbyControl,
-    WatchFacts,
+    BreakerFacts, CalibrationFacts, FleetFacts, Held, HostFacts, PairedEvidence, Planned, RecordState, Situation,
+    StandbyControl, WatchFacts,
 };
 use crate::healing::supervisor::Verified;
 use crate::healing::{Memory, ModelRef, plan};
@@ -55,6 +55,8 @@ pub struct Sources {
     pub standby: JudgeOf,
     /// Active and standby on labels.
     pub paired: Box<dyn FnMut() -> Option<PairedEvidence> + Send>,
+    /// The map from the active model's score to a probability, and how it does on labels.
+    pub calibration: Box<dyn FnMut() -> Option<CalibrationFacts> + Send>,
 }
 
 impl Default for Sources {
@@ -70,6 +72,7 @@ impl Default for Sources {
             found: Box::new(|_| Found::default()),
             standby: Box::new(|_, _| None),
             paired: Box::new(|| None),
+            calibration: Box::new(|| None),
         }
     }
 }
@@ -205,6 +208,7 @@ impl Loop {
             findings: found.findings,
             standby,
             paired: (sources.paired)(),
+            calibration: (sources.calibration)(),
             record: self.record,
             outcomes: self.parts.executor.outcomes().into_iter().filter(|outcome| outcome.order > 0).collect(),
             orders: std::mem::take(&mut *self.shared.orders.lock()),

@@ -11,7 +11,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::explained::{Due, Explained};
+use super::union::{Standby, asked_of};
 use super::weigh::Weighed;
 use super::{Evaluation, Release, Request, Scorer, degraded_by, model_row, refused};
 use crate::domain::{DegradedReason, Label, Latency, Score, Transaction};
@@ -70,6 +73,7 @@ impl Scorer {
         }
         for (release, mut pending) in by_release(&in_force, pending) {
             self.ask_group(&release, &mut pending);
+            self.ask_second_group(&release, &mut pending);
             let weighted = pending.into_iter().map(|pending| self.weigh_one(pending, &release)).collect();
             for (place, held) in self.explain_group(weighted, &release) {
                 answers[place] = Some(Streamed::New(held));
@@ -145,6 +149,7 @@ impl Scorer {
             row: model_row(&release, &features),
             features,
             score: Err(bar.unwrap_or(DegradedReason::ModelUnavailable)),
+            standby: Standby::default(),
             stance,
             latency: Latency { features: Moment::now().micros_since(started), ..Latency::default() },
         };
@@ -235,6 +240,30 @@ impl Scorer {
                 events::ModelFailed { reason, failure: &failure }.emit();
                 reason
             });
+        }
+    }
+
+    /// Asks the standby for every row that it may be asked for, while it decides, too.
+    fn ask_second_group(&self, release: &Release, pending: &mut [Pending]) {
+        let (Some(union), Some(_)) = (&release.union, &release.model) else { return };
+        let (mut asking, mut permits, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, pending) in pending.iter_mut().enumerate().filter(|(_, pending)| pending.bar.is_none()) {
+            pending.evaluation.standby = Standby::Silent;
+            let known = (&pending.request.transaction, &pending.evaluation.features);
+            let row = self.row_of_second(union, release, known);
+            if let Some((_, row, permit)) = row.and_then(asked_of) {
+                asking.push(place);
+                permits.push(permit);
+                rows.push(row);
+            }
+        }
+        let (Some(second), Some(first)) = (&union.second, rows.first()) else { return };
+        let model = &second.model;
+        let scores = self.ask_runs(model, rows.iter().map(SmallVec::as_slice), first.len());
+        let slow_after_us = self.slow_after_us(model);
+        for ((place, permit), (score, course)) in asking.into_iter().zip(permits).zip(scores) {
+            permit.settle_scored(score.as_ref().err(), course, slow_after_us);
+            pending[place].evaluation.standby = Standby::of(score, model);
         }
     }
 

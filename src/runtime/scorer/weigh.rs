@@ -53,22 +53,39 @@ impl Scorer {
             policy: &release.policy,
             standin,
             tighten_percent: if evaluation.stance.is_tight { policy.tighten_percent } else { 0 },
+            calibration: release.calibration,
         };
-        let mut decided = decide::decide(&inputs);
-        let mut is_widened = false;
-        if evaluation.stance.is_wide {
-            let thresholds = policy.widened(inputs.thresholds);
-            let would = (decided.outcome == Outcome::Approve)
-                .then(|| decide::decide(&Inputs { thresholds: &thresholds, ..inputs }));
-            let would = would.filter(|would| would.outcome == Outcome::Review);
-            is_widened = self.inner.shield.may_widen(would.is_some(), policy.widen_share_max, request.received_at);
-            if let (true, Some(would)) = (is_widened, would) {
-                decided = would;
-            }
-        }
+        let (decided, is_widened) = self.protected(&inputs, evaluation, request.received_at);
         let list_hits = list_entries.iter().map(|entry| ListHit::of(entry)).collect();
         let rules = rules.iter().map(|(_, verdict)| *verdict).collect();
         Weighed { decided, rules, list_hits, standin, is_widened }
+    }
+
+    /// Decides, and makes more severe what the standby or wider review would, together up to their share of decisions.
+    fn protected(&self, inputs: &Inputs<'_>, evaluation: &Evaluation, received_at: Timestamp) -> (Decided, bool) {
+        let own = decide::decide(inputs);
+        let (ballot, is_wide) = (evaluation.standby.ballot(), evaluation.stance.is_wide);
+        if ballot.is_none() && !is_wide {
+            return (own, false);
+        }
+        let policy = &inputs.policy.protection;
+        let its = ballot.map(|ballot| ballot.decide(inputs));
+        let is_harsher = its.as_ref().is_some_and(|its| its.outcome > own.outcome);
+        let thresholds = policy.widened(inputs.thresholds);
+        let wide = (is_wide && !is_harsher && own.outcome == Outcome::Approve)
+            .then(|| decide::decide(&Inputs { thresholds: &thresholds, ..*inputs }))
+            .filter(|wide| wide.outcome == Outcome::Review);
+        let would = is_harsher || wide.is_some();
+        let may = self.inner.shield.may_widen(would, policy.widen_share_max, received_at);
+        let (own, is_widened) = match wide {
+            Some(wide) if may => (wide, true),
+            Some(_) | None => (own, false),
+        };
+        let decided = match ballot.zip(its) {
+            Some((ballot, its)) => ballot.join(own, its, may),
+            None => own,
+        };
+        (decided, is_widened)
     }
 
     pub(super) fn record(
@@ -184,6 +201,7 @@ fn degraded(request: &Request, release: &Release, evaluation: &Evaluation) -> Sm
     if evaluation.stance.is_tight {
         reasons.push(DegradedReason::Tightened);
     }
+    reasons.extend(evaluation.standby.degraded());
     if request.transaction.base_amount().is_none() {
         reasons.push(DegradedReason::RateMissing);
     }

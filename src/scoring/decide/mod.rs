@@ -7,17 +7,19 @@
 //! The first of these that has something to say decides; its reason is the decisive one, the others
 //! that spoke are kept as reasons beside it. With a score, risk always decides when nothing above
 //! does. Without one, rule weights alone decide if they reach a threshold; otherwise the stand-in
-//! policy does, never a default.
+//! policy does, never a default. Limits are limits of scores. A calibration changes neither the order of scores nor what a
+//! score alone leads to; it is for the sum of a score and rule weights, which only probabilities have.
 
 pub mod control;
 pub mod policy;
 mod reasons;
+pub mod union;
 
 use smallvec::SmallVec;
 
 use super::list::{ListEntry, ListKind};
 use super::rule::{Effect, Rule};
-use crate::domain::{DecisionSource, Outcome, Reason, RuleVerdict, Score, Thresholds, Transaction};
+use crate::domain::{Calibration, DecisionSource, Outcome, Reason, RuleVerdict, Score, Thresholds, Transaction};
 use policy::{Policy, StandinLoad};
 
 pub use reasons::{REASONS_MAX, append_contributions};
@@ -46,6 +48,8 @@ pub struct Inputs<'a> {
     pub standin: StandinLoad,
     /// How much more the weights of rules with the tag [`VELOCITY`] raise the risk, in percent.
     pub tighten_percent: i32,
+    /// The map from the score to a probability, where the release has one.
+    pub calibration: Option<Calibration>,
 }
 
 /// The outcome and its explanation.
@@ -110,7 +114,7 @@ fn first_to_speak(inputs: &Inputs<'_>, risk: &Risk) -> (Outcome, DecisionSource,
     if let Some((place, outcome)) = strongest_outcome_rule(inputs.rules) {
         return (outcome, DecisionSource::Rules, Decisive::Rule(place));
     }
-    let by_risk = inputs.thresholds.outcome(risk.probability());
+    let by_risk = risk.outcome(inputs);
     match inputs.score {
         Some(score) if inputs.thresholds.outcome(score.get()) == by_risk => {
             (by_risk, DecisionSource::Model, Decisive::Score(by_risk))
@@ -187,10 +191,23 @@ impl Risk {
     fn of(inputs: &Inputs<'_>) -> Self {
         let rule_points =
             inputs.rules.iter().fold(0i32, |sum, (rule, verdict)| sum.saturating_add(points(inputs, rule, *verdict)));
-        Self { score: inputs.score.map_or(0.0, Score::get), rule_points }
+        let probability = |score: Score| match inputs.calibration {
+            Some(map) => map.probability(score.get()),
+            None => score.get(),
+        };
+        Self { score: inputs.score.map_or(0.0, probability), rule_points }
     }
 
-    /// Returns the risk within 0..=1; exactly the score when no rule has a weight.
+    /// Returns what the risk leads to. What the score alone leads to is the same with a calibration and without.
+    fn outcome(&self, inputs: &Inputs<'_>) -> Outcome {
+        match (inputs.score, inputs.calibration) {
+            (Some(score), Some(_)) if self.rule_points == 0 => inputs.thresholds.outcome(score.get()),
+            (Some(_), Some(map)) => map.thresholds(inputs.thresholds).outcome(self.probability()),
+            (None, _) | (_, None) => inputs.thresholds.outcome(self.probability()),
+        }
+    }
+
+    /// Returns the risk within 0..=1; exactly the score's probability when no rule has a weight.
     fn probability(&self) -> f64 {
         if self.rule_points == 0 {
             return self.score;

@@ -9,6 +9,8 @@ use super::{Decisive, Inputs, points};
 use crate::domain::{Contribution, Outcome, Reason, ReasonSource, RuleVerdict};
 use crate::scoring::list::ListKind;
 
+/// The code of the reason that says the standby decided.
+pub const STANDBY_SCORE_HIGH: &str = "STANDBY_SCORE_HIGH";
 /// The most reasons of one decision; the weakest are left out.
 pub const REASONS_MAX: usize = 12;
 
@@ -18,6 +20,9 @@ struct Texts {
     allow: Arc<str>,
     score_high: (Arc<str>, Arc<str>),
     score_low: (Arc<str>, Arc<str>),
+    standby_high: (Arc<str>, Arc<str>),
+    standby_agrees: (Arc<str>, Arc<str>),
+    standby_over_cap: (Arc<str>, Arc<str>),
     standin_approve: (Arc<str>, Arc<str>),
     standin_review: (Arc<str>, Arc<str>),
     standin_over_cap: (Arc<str>, Arc<str>),
@@ -30,11 +35,48 @@ static TEXTS: LazyLock<Texts> = LazyLock::new(|| {
         allow: "LIST_ALLOW".into(),
         score_high: pair("MODEL_SCORE_HIGH", "the model's score reaches a threshold"),
         score_low: pair("MODEL_SCORE_LOW", "the model's score is below every threshold"),
+        standby_high: pair(
+            STANDBY_SCORE_HIGH,
+            "the standby's score reaches a threshold, and the most severe answer counts",
+        ),
+        standby_agrees: pair("STANDBY_AGREES", "the standby's score reaches a threshold, too"),
+        standby_over_cap: pair(
+            "STANDBY_OVER_CAP",
+            "the standby's score reaches a threshold; too many were stopped for it already",
+        ),
         standin_approve: pair("STANDIN_APPROVED", "no model score: within the stand-in limits of its channel"),
         standin_review: pair("STANDIN_REVIEW", "no model score: beyond the stand-in limits of its channel"),
         standin_over_cap: pair("STANDIN_OVER_CAP", "no model score: beyond the stand-in limits, and review is full"),
     }
 });
+
+/// How the standby's vote counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Vote {
+    /// It decided.
+    Counted,
+    /// Another was as severe.
+    Agrees,
+    /// It would have been more severe, and too many were stopped for it already.
+    OverCap,
+}
+
+/// Says that the standby voted, with its score: in place of a model's reason that it decided by, else beside the others.
+pub(super) fn add_vote(reasons: &mut SmallVec<[Reason; 4]>, vote: Vote, score: f64) {
+    let text = match vote {
+        Vote::Counted => &TEXTS.standby_high,
+        Vote::Agrees => &TEXTS.standby_agrees,
+        Vote::OverCap => &TEXTS.standby_over_cap,
+    };
+    let mut told = reason(text, Some(score), ReasonSource::Model);
+    let own = reasons.first_mut().filter(|first| vote == Vote::Counted && first.source == ReasonSource::Model);
+    if let Some(own) = own {
+        *own = told;
+    } else {
+        told.decisive = false;
+        reasons.push(told);
+    }
+}
 
 /// Collects the reasons; exactly one is decisive and it comes first.
 pub(super) fn collect(inputs: &Inputs<'_>, decisive: Decisive) -> SmallVec<[Reason; 4]> {

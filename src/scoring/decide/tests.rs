@@ -103,6 +103,7 @@ fn run_with(case: Case<'_>, policy: &Policy) -> Decided {
         thresholds: &Thresholds { review: 0.2, challenge: Some(0.5), decline: 0.8 },
         policy,
         standin: case.load,
+        calibration: None,
         tighten_percent: case.tighten_percent,
     })
 }

@@ -195,6 +195,10 @@ fn decision() -> Value {
     add("transaction_id", text());
     add("outcome", reference("Outcome"));
     add("score", json!({"type": "number", "minimum": 0, "maximum": 1, "description": "Absent on a model error."}));
+    add(
+        "probability",
+        json!({"type": "number", "minimum": 0, "maximum": 1, "description": "Of fraud, by the score; only while a calibration is in force."}),
+    );
     add("risk_score", json!({"type": "integer", "minimum": 0, "maximum": 1_000}));
     add("thresholds", object(json!({"review": probability(), "challenge": probability(), "decline": probability()})));
     add(
@@ -223,6 +227,15 @@ fn decision() -> Value {
     for name in ["rules_version", "policy_version", "schema_hash", "rates_version"] {
         add(name, text());
     }
+    add(
+        "second_model",
+        json!({"type": "object", "description": "Asked, too, while the most severe of both counts.",
+        "properties": {"name": text(), "version": text(), "sha256": text(), "thresholds": {"type": "object"}}}),
+    );
+    add(
+        "calibration",
+        json!({"type": "object", "description": "The map from score to probability, while there is one."}),
+    );
     add("decision_source", json!({"type": "string", "enum": DecisionSource::ALL.map(DecisionSource::name)}));
     add("degraded", json!({"type": "boolean"}));
     add("degraded_reasons", list(json!({"type": "string", "enum": DegradedReason::ALL.map(DegradedReason::name)})));

@@ -97,6 +97,8 @@ pub(in crate::edge::http) fn scorer(clock: Clock, gate: Arc<Gate>) -> Scorer {
         rates: Arc::new(rates),
         rule_counters: Arc::default(),
         rolled_back: false,
+        union: None,
+        calibration: None,
     };
     let parts = scorer::Parts {
         slot: Arc::new(Slot::new(release)),

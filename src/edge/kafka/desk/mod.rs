@@ -257,6 +257,10 @@ impl Work for Desk {
         true // The store's line is bounded and waited for after the commit.
     }
 
+    fn is_paused(&self) -> bool {
+        self.parts.scorer.shield().current().is_paused
+    }
+
     fn decide(&mut self, records: Vec<Fetched>) -> Batch {
         let (now, release) = (self.parts.clock.now(), self.parts.scorer.release());
         let (turns, requests) = self.sort(records, now);

@@ -16,6 +16,9 @@ use super::status::{State, Status};
 use super::work::Work;
 use crate::telemetry::stream_lane::{BatchStep, LaneFault, LaneLinger};
 
+/// Why a lane that is paused is.
+const PAUSED: &str = "intake is paused by healing: records wait in their topic";
+
 /// Where the lane is. `Wait` polls for events with the flow of records stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -215,9 +218,14 @@ impl<B: Broker, W: Work> Lane<B, W> {
             return if self.records.is_empty() { self.close() } else { self.decide() };
         }
         let halted = self.work.halt();
-        let is_open = halted.is_none() && self.work.has_room();
+        let is_paused = self.work.is_paused();
+        let is_open = halted.is_none() && !is_paused && self.work.has_room();
+        if is_paused && halted.is_none() && !self.records.is_empty() {
+            return self.decide();
+        }
         match halted {
             Some(reason) => self.show(State::Halted, &reason),
+            None if is_paused => self.show(State::Paused, PAUSED),
             None => self.show(State::Running, ""),
         }
         self.flow(is_open);

@@ -18,6 +18,8 @@ pub enum State {
     Running,
     /// Publishing a batch again, or waiting for the group's new generation.
     Retrying,
+    /// Taking no records for now, by order: it stays in the group and goes on when let.
+    Paused,
     /// Failing repeatedly: it pauses and tries again.
     Broken,
     /// Told to stop taking records by those who decide.
@@ -36,6 +38,7 @@ impl State {
             Self::Starting => "starting",
             Self::Running => "running",
             Self::Retrying => "retrying",
+            Self::Paused => "paused",
             Self::Broken => "broken",
             Self::Halted => "halted",
             Self::Draining => "draining",
@@ -43,10 +46,10 @@ impl State {
         }
     }
 
-    /// Tells whether a lane in this state does its work or will shortly.
+    /// Tells whether a lane in this state does its work, will shortly, or is kept from it on purpose.
     #[must_use]
     pub const fn is_ready(self) -> bool {
-        matches!(self, Self::Running | Self::Retrying)
+        matches!(self, Self::Running | Self::Retrying | Self::Paused)
     }
 }
 

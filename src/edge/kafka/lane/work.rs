@@ -38,6 +38,11 @@ pub trait Work {
     /// Tells whether another batch may be decided; while not, the lane pauses its partitions.
     fn has_room(&self) -> bool;
 
+    /// Tells whether no records shall be taken for now, by order. What was taken is decided and committed.
+    fn is_paused(&self) -> bool {
+        false
+    }
+
     /// Decides a batch. It cannot fail: what cannot be decided becomes a dead letter of the batch. Records of one
     /// partition come in the order of their offsets.
     fn decide(&mut self, records: Vec<Fetched>) -> Self::Batch;

@@ -1,5 +1,7 @@
 //! The planner's promises: each row with its look-alike, the invariants over made-up histories, a simulated world.
 
+mod endings;
+mod explained;
 mod promises;
 mod rows;
 mod scene;

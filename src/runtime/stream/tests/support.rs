@@ -97,6 +97,8 @@ fn scorer(
         rates: Arc::new(RateTable::identity(Currency::EUR)),
         rule_counters: Arc::default(),
         rolled_back: false,
+        union: None,
+        calibration: None,
     };
     let parts = scorer::Parts {
         slot: Arc::new(Slot::new(release)),

@@ -157,6 +157,10 @@ impl Work for Desk {
         !self.world.borrow_mut().draws(20)
     }
 
+    fn is_paused(&self) -> bool {
+        self.world.borrow().paused
+    }
+
     fn decide(&mut self, records: Vec<Fetched>) -> Batch {
         let mut batch = Batch::new();
         for record in records {

@@ -143,6 +143,11 @@ impl Simulation {
             world.tell(|| "broker away".into());
             world.count("broker away");
         }
+        if self.chance(4) {
+            let mut world = self.world.borrow_mut();
+            world.paused = !world.paused;
+            world.count("intake paused or resumed");
+        }
         if self.chance(30) {
             self.world.borrow_mut().pass(Duration::from_millis(700));
         }
@@ -214,6 +219,7 @@ impl Simulation {
             let mut world = self.world.borrow_mut();
             world.chances = Chances { retriable: 0, abortable: 0, fatal: 0 };
             world.away_until = Duration::ZERO;
+            world.paused = false;
             let now = world.now;
             world.group.extend_sessions(now);
             world.group.rebalance_again(now);

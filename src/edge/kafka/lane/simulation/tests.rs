@@ -6,6 +6,7 @@ const HAPPENS: &[&str] = &[
     "offset committed",
     "crash",
     "drain",
+    "intake paused or resumed",
     "freeze",
     "broker away",
     "partitions lost",
@@ -150,6 +151,37 @@ fn a_batch_waits_for_room_and_for_its_lane_to_be_let_on() {
     assert_eq!(simulation.status().shown().reason, "too many dead letters");
     simulation.world.borrow_mut().halted = None;
     steps(&mut simulation, "on", |all| all.world.borrow().unfinished().is_empty());
+}
+
+#[test]
+fn a_paused_lane_commits_what_it_took_stays_in_the_group_and_takes_no_more() {
+    let mut simulation = alone();
+    steps(&mut simulation, "running", |all| !all.world.borrow().offsets.is_empty());
+    simulation.world.borrow_mut().paused = true;
+    steps(&mut simulation, "paused", |all| all.status().shown().state == State::Paused);
+    let committed = simulation.world.borrow().offsets.clone();
+    let before = simulation.world.borrow().now;
+    // Far longer than its session: it polls, so it keeps its partitions.
+    while simulation.world.borrow().now < before + SESSION * 5 {
+        simulation.processes[0].lane.as_mut().expect("a lane").step();
+    }
+    assert!(simulation.status().is_ready() && !simulation.status().shown().live.is_empty());
+    assert_eq!(simulation.world.borrow().offsets, committed);
+    assert!(simulation.processes[0].lane.as_ref().is_some_and(|lane| lane.held.is_none()));
+    simulation.world.borrow_mut().paused = false;
+    steps(&mut simulation, "all read", |all| all.world.borrow().unfinished().is_empty());
+    assert_eq!(check::violations(&simulation.world.borrow(), PARTITIONS), Vec::<String>::new());
+}
+
+#[test]
+fn a_paused_lane_can_be_drained() {
+    let mut simulation = alone();
+    simulation.world.borrow_mut().paused = true;
+    steps(&mut simulation, "paused", |all| all.status().shown().state == State::Paused);
+    let lane = simulation.processes[0].lane.as_mut().expect("a lane");
+    lane.drain();
+    while lane.step() {}
+    assert_eq!(lane.status.shown().state, State::Stopped);
 }
 
 #[test]

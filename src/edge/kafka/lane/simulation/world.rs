@@ -75,6 +75,8 @@ pub(super) struct World {
     pub(super) violations: Vec<String>,
     /// Why the work stops the lane, if it does.
     pub(super) halted: Option<String>,
+    /// Whether no records shall be taken.
+    pub(super) paused: bool,
     /// A partition whose state cannot be had.
     pub(super) lost: Option<i32>,
     /// How often each kind of thing happened.
@@ -105,6 +107,7 @@ impl World {
             away_until: Duration::ZERO,
             violations: Vec::new(),
             halted: None,
+            paused: false,
             lost: None,
             counts: BTreeMap::new(),
             story: VecDeque::new(),
