@@ -11,8 +11,8 @@ use crate::domain::{Label, Timestamp};
 use crate::healing::finding::{Alarm, Evidence, Finding, Verdict};
 use crate::healing::memory::key_of;
 use crate::healing::situation::{
-    BreakerFacts, FleetFacts, Held, HostFacts, PairedEvidence, Planned, RecordState, Situation, StandbyControl,
-    WatchFacts,
+    BreakerFacts, FleetFacts, Held, HostFacts, Leadership, PairedEvidence, Planned, RecordState, Situation,
+    StandbyControl, WatchFacts,
 };
 use crate::healing::supervisor::Verified;
 use crate::healing::{Memory, ModelRef, plan};
@@ -53,6 +53,8 @@ pub struct Sources {
     pub standby: JudgeOf,
     /// Active and standby on labels.
     pub paired: Box<dyn FnMut() -> Option<PairedEvidence> + Send>,
+    /// How this instance stands among those that share a stream.
+    pub leadership: Box<dyn FnMut() -> Leadership + Send>,
 }
 
 impl Default for Sources {
@@ -67,6 +69,7 @@ impl Default for Sources {
             found: Box::new(|_| Found::default()),
             standby: Box::new(|_, _| None),
             paired: Box::new(|| None),
+            leadership: Box::new(Leadership::default),
         }
     }
 }
@@ -196,6 +199,7 @@ impl Loop {
             standby,
             paired: (sources.paired)(),
             record: self.record,
+            leadership: (sources.leadership)(),
             outcomes: self.parts.executor.outcomes().into_iter().filter(|outcome| outcome.order > 0).collect(),
             orders: std::mem::take(&mut *self.shared.orders.lock()),
         }
