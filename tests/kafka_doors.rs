@@ -4,7 +4,6 @@
 //! Starts its own broker on loopback; says "skipped" where there is no Java or Maven.
 
 #[path = "kafka/support/mod.rs"]
-#[allow(dead_code, reason = "each suite uses its part")]
 mod support;
 
 #[allow(dead_code, reason = "each suite uses its part")]
