@@ -144,6 +144,7 @@ fn delay(change: Change, alarm: Alarm, bound: u64, seed: u64) -> u64 {
             occurred_at: now,
             entity: random.next_u64() | 1,
             merchant: 0,
+            device: 0,
             row: &row,
             score: Some(score),
             outcome: Outcome::Approve,

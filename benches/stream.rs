@@ -61,6 +61,8 @@ fn scorer(schema: &Arc<Schema>, parts: (&Arc<Entities>, &Arc<Ledger>, &Store), o
         rates: Arc::new(RateTable::identity(Currency::EUR)),
         rule_counters: Arc::default(),
         rolled_back: false,
+        union: None,
+        calibration: None,
     };
     let parts = scorer::Parts {
         slot: Arc::new(Slot::new(release)),

@@ -13,6 +13,7 @@ mod guards;
 mod healing;
 mod models;
 mod process;
+mod publishing;
 mod replay;
 mod retraining;
 mod schemas;
@@ -23,6 +24,7 @@ mod vitals;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 
 use anyhow::{Context, bail};
 use tokio::sync::Semaphore;
@@ -32,6 +34,7 @@ use crate::domain::{RateTable, Span, Timestamp, Transaction};
 use crate::edge::history::{Mapping, Reader, Report, backfill};
 use crate::edge::http::inference::Protocol;
 use crate::edge::http::{self, Access, Phase, Service};
+use crate::edge::kafka::publisher;
 use crate::edge::wire::{Contract, DecisionWriter, Mappings};
 use crate::runtime::audit;
 use crate::runtime::boot::BootGuard;
@@ -218,7 +221,8 @@ impl App {
         }
         let store = store.map(|store| store.start(service.scorer.ledger(), &entities, &shutdown).map(Arc::new));
         let store = store.transpose()?;
-        let outbound = Arc::new(Outbound::start(&settings, None)?);
+        let spool = publishing::spool(&settings);
+        let outbound = Arc::new(Outbound::start(&settings, publishing::door(spool.as_ref()))?);
         let comparing = service.fleet.start().context("tried to start the fleet's threads")?;
         let listener =
             http::listen(settings.listen).with_context(|| format!("tried to listen on {}", settings.listen))?;
@@ -238,6 +242,8 @@ impl App {
         };
         let healing = healing::Running::start(&site, &shutdown)?;
         let _reload = watch_files(reloader, &service, settings.reload_every.to_std(), &shutdown);
+        let publishing = publishing::start(&settings, healing.as_ref().map(healing::Running::audit), spool)?;
+        let fetching = models::source(&settings, &service.clock, &shutdown)?;
         // History first: it is older than what the store knows.
         let mut filled = fill(&service, schemas.clone(), (settings.rates.clone(), history), terminal.progress).await;
         if let (Ok(()), Some(store)) = (&filled, &store) {
@@ -266,15 +272,34 @@ impl App {
         if let Some(reading) = reading {
             reading.drain().await;
         }
-        if let Some(healing) = healing {
-            tokio::task::spawn_blocking(|| healing.close()).await?;
-        }
-        // A run that learns from the store ends before the store does.
-        tokio::task::spawn_blocking(move || outbound.close()).await?;
-        tokio::task::spawn_blocking(move || drop(comparing)).await?;
+        tokio::task::spawn_blocking(move || {
+            end(healing, (publishing, fetching), &outbound);
+            drop(comparing);
+        })
+        .await?;
         state::close(store).await?;
         filled
     }
+}
+
+/// Ends what works beside the doors: who acts, then who tells of it, then who fetches and learns. A run that learns from
+/// the store ends before the store does. Blocks.
+fn end(
+    healing: Option<healing::Running>,
+    (publishing, fetching): (Option<publisher::Running>, Option<JoinHandle<()>>),
+    outbound: &Outbound,
+) {
+    if let Some(healing) = healing {
+        healing.close();
+    }
+    if let Some(publishing) = publishing {
+        publishing.close();
+    }
+    if let Some(fetching) = fetching {
+        // Its panic was logged by the hook.
+        let _ = fetching.join();
+    }
+    outbound.close();
 }
 
 /// Builds the release that the settings name, without a service around it.

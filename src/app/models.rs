@@ -2,11 +2,17 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use anyhow::Context;
 
 use crate::config::Settings;
+use crate::edge::outbound::bundles;
+use crate::runtime::clock::Clock;
 use crate::runtime::fleet::{Fleet, Options, Parts, Register};
 use crate::runtime::release::gates::Limits;
 use crate::runtime::resident::Resident;
+use crate::tasks::Shutdown;
 use crate::telemetry::metrics;
 
 /// Loads the bundles that had their places last, or those the settings name; none that is banned.
@@ -25,6 +31,17 @@ pub(super) fn fleet(
     let fleet = Arc::new(Fleet::new(options(settings, executable), parts, register, resident));
     export(&fleet);
     fleet
+}
+
+/// Starts fetching bundles out of the object store that the settings name.
+pub(super) fn source(
+    settings: &Settings,
+    clock: &Clock,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Option<JoinHandle<()>>> {
+    let Some(options) = &settings.source else { return Ok(None) };
+    let options = bundles::Options { seed: clock.now().micros().unsigned_abs(), ..options.clone() };
+    bundles::start(options, shutdown.clone()).context("tried to start fetching bundles").map(Some)
 }
 
 fn options(settings: &Settings, executable: PathBuf) -> Options {

@@ -34,6 +34,8 @@ pub(super) fn read(reader: &mut Reader) -> Option<Options> {
         rest_ack: reader.get("kafka.rest_ack"),
         key: secret(reader, "kafka.hmac_key", "kafka.hmac_key_file"),
         features_enabled: reader.get("kafka.features"),
+        audit_enabled: reader.get("kafka.audit"),
+        retrain_enabled: reader.get("kafka.retrain"),
         dead: dead(reader),
         mapping: reader.optional("kafka.mapping"),
         rekey: rekey(reader),

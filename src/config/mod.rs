@@ -11,6 +11,7 @@ mod kafka;
 mod reader;
 mod retraining;
 mod size;
+mod source;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,7 +23,7 @@ use crate::edge::http::inference as protocol;
 use crate::edge::http::service::Limits;
 use crate::edge::http::{Keys, server};
 use crate::edge::kafka::options as stream;
-use crate::edge::outbound::webhook;
+use crate::edge::outbound::{bundles, webhook};
 use crate::edge::wire::UnknownFields;
 use crate::healing::{drift, host, quality};
 use crate::runtime::fleet::Settings as FleetSettings;
@@ -62,6 +63,8 @@ pub struct Settings {
     pub models: resident::Options,
     /// How bundles are watched, tried and trusted.
     pub fleet: FleetSettings,
+    /// The object store that bundles come from, when there is one.
+    pub source: Option<bundles::Options>,
     /// How long an instance without its model stays unready.
     pub model_grace: Span,
     /// How many ends in a row, each soon after its activation, ban a model at the next start; 0: none.
@@ -134,6 +137,7 @@ impl Settings {
             ahead_max: reader.get("contract.ahead_max"),
             models: models(reader),
             fleet: fleet::read(reader),
+            source: source::read(reader),
             model_grace: reader.get("models.grace"),
             model_crashes_max: reader.get("models.crashes_max"),
             inference: inference(reader),

@@ -124,6 +124,11 @@ impl Reader {
         }
     }
 
+    /// Returns the variables of the environment as they are.
+    pub(super) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// Reads a table whose keys are the user's own, dotted keys whole, values as text.
     pub(super) fn table(&mut self, key: &str) -> BTreeMap<String, String> {
         let prefix = format!("{key}.");

@@ -38,6 +38,9 @@ pub struct Situation {
     pub calibration: Option<CalibrationFacts>,
     /// Whether what is done can be written down.
     pub record: RecordState,
+    /// How this instance stands among those that share a stream.
+    #[serde(default)]
+    pub leadership: Leadership,
     /// What became of actions since the last situation.
     pub outcomes: Vec<Outcome>,
     /// What people ordered since the last situation.
@@ -249,6 +252,51 @@ pub struct PairedEvidence {
     pub pairs: u64,
 }
 
+/// How this instance stands among those that share a stream: each protects itself, but what answers everywhere is not
+/// changed by each on its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Leadership {
+    /// There is nobody else: no stream, or all partitions of its input are here.
+    #[default]
+    Alone,
+    /// Others read the stream, too, and the first partition is here: whoever has that asks for new models.
+    Leads,
+    /// Others read the stream, too.
+    Follows,
+    /// The stream has no partition here, or none yet: nothing is known of the others.
+    Unknown,
+}
+
+impl Leadership {
+    /// Judges by the partitions of the input that are here, out of so many. The group gives each to one instance.
+    #[must_use]
+    pub fn of(here: &[u32], partitions: u32) -> Self {
+        let is_here = |partition: u32| here.contains(&partition);
+        if here.is_empty() {
+            Self::Unknown
+        } else if (0..partitions).all(is_here) {
+            Self::Alone
+        } else if is_here(0) {
+            Self::Leads
+        } else {
+            Self::Follows
+        }
+    }
+
+    /// Tells whether what answers may be changed by the service itself: other instances would not follow.
+    #[must_use]
+    pub const fn may_promote(self) -> bool {
+        matches!(self, Self::Alone)
+    }
+
+    /// Tells whether a new model may be asked for: one instance asks for all.
+    #[must_use]
+    pub const fn may_ask(self) -> bool {
+        matches!(self, Self::Alone | Self::Leads)
+    }
+}
+
 /// Whether what is done can be written down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -399,6 +447,8 @@ pub enum Refusal {
     Failed,
     /// An earlier action or a check of it is under way.
     Busy,
+    /// Several instances share the stream, and this is not for one of them: it protects itself, and people decide.
+    NotLeader,
 }
 
 impl Refusal {
@@ -417,6 +467,7 @@ impl Refusal {
             Self::DataInDoubt => "data_in_doubt",
             Self::Failed => "failed",
             Self::Busy => "busy",
+            Self::NotLeader => "not_leader",
         }
     }
 }

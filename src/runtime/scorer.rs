@@ -262,6 +262,12 @@ impl Scorer {
         &self.inner.parts.entities
     }
 
+    /// Returns which partitions of the stream are here; `None` without a stream.
+    #[must_use]
+    pub fn ownership(&self) -> Option<&Arc<Ownership>> {
+        self.inner.parts.ownership.as_ref()
+    }
+
     /// Returns entity state, for those who keep it.
     #[must_use]
     pub fn entities_shared(&self) -> Arc<Entities> {

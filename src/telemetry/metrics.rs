@@ -12,6 +12,7 @@ use prometheus::{
     Counter, Encoder, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::bundles::Bundles;
 use super::desk::Desk;
 use super::fleet::Fleet;
 use super::guard::Guards;
@@ -19,6 +20,7 @@ use super::healing::Healing;
 use super::histogram::Latencies;
 use super::inference::Inference;
 use super::process::Process;
+use super::publisher::Publishing;
 use super::retraining::Retraining;
 use super::stream_lane::Lanes;
 use crate::domain::{DecisionSource, DegradedReason, LabelKind, Outcome};
@@ -84,6 +86,10 @@ pub struct Metrics {
     pub desk: Desk,
     /// What goes on in the Kafka lanes.
     pub lanes: Lanes,
+    /// What comes out of the object store of bundles.
+    pub bundles: Bundles,
+    /// What goes to topics beside decisions.
+    pub publishing: Publishing,
     /// What goes on in retraining.
     pub retraining: Retraining,
     /// What healing finds and does.
@@ -235,6 +241,8 @@ impl Metrics {
             store: Store::new(&build),
             desk: Desk::new(&build),
             lanes: Lanes::new(&build),
+            bundles: Bundles::new(&build),
+            publishing: Publishing::new(&build),
             retraining: Retraining::new(&build),
             healing: Healing::new(&build),
             labels: build.by_label(

@@ -8,6 +8,7 @@
 //! The hot path never waits here. Labels come from closed sets. Every metric stands in
 //! `docs/metrics.md`, which a test compares with the registry.
 
+pub mod bundles;
 pub mod desk;
 pub mod events;
 pub mod fleet;
@@ -19,6 +20,7 @@ pub mod logs;
 pub mod metrics;
 pub mod otlp;
 pub mod process;
+pub mod publisher;
 pub mod retraining;
 pub mod rules;
 mod store;

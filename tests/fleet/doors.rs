@@ -23,6 +23,10 @@ impl Drop for Served {
 
 impl Served {
     fn start(directory: &Path) -> Self {
+        Self::start_with(directory, &[])
+    }
+
+    fn start_with(directory: &Path, settings: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_fraudd"))
             .args(["serve", "--listen", "127.0.0.1:0"])
             .current_dir(root())
@@ -30,6 +34,7 @@ impl Served {
             .env("FRAUDD__MODELS__DIRECTORY", directory.join("models"))
             .env("FRAUDD__STATE__DIRECTORY", directory.join("state"))
             .env("FRAUDD__FLEET__WATCH_EVERY", "100ms")
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -168,4 +173,30 @@ fn people_promote_roll_back_accept_and_ban_and_a_restart_remembers() {
     assert_eq!(service.post(&at("2.0.0", "promote"), &why).1["code"], "order_refused");
     assert_eq!(service.post(&at("2.0.0", "release"), &json!({"reason": "looked at"})).0, 200);
     service.wait_for("2.0.0", "validated");
+}
+
+#[test]
+fn a_bundle_in_an_object_store_becomes_validated_and_half_of_one_does_not() {
+    if !runtime_is_here() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let (models, store) = (directory.path().join("models"), directory.path().join("store"));
+    copy("1.0.0", "1.0.0", &models);
+    copy("1.0.0-lr", "1.0.0-lr", &models);
+    copy("1.0.0", "2.0.0", &store);
+    copy("1.0.0", "3.0.0", &store);
+    let cut = store.join("card-fraud/3.0.0/model.onnx");
+    let model = std::fs::read(&cut).expect("a file");
+    std::fs::write(&cut, &model[..model.len() / 2]).expect("written");
+    let url = format!("file://{}", store.display());
+    let settings = [("FRAUDD__MODELS__SOURCE", url.as_str()), ("FRAUDD__MODELS__SOURCE_EVERY", "50ms")];
+    let service = Served::start_with(directory.path(), &settings);
+    service.wait_for("2.0.0", "validated");
+    let landed = directory.path().join("state/models/card-fraud");
+    assert!(landed.join("2.0.0/manifest.toml").is_file() && !landed.join("3.0.0").exists());
+    assert_eq!(service.decide("t-1")["model"]["version"], "1.0.0");
+    // Its upload ends: what was refused as half is looked at again.
+    std::fs::write(&cut, &model).expect("written");
+    service.wait_for("3.0.0", "validated");
 }

@@ -71,6 +71,11 @@ impl Running {
         Ok(Some(Self { healer, threads: vec![turning, acting] }))
     }
 
+    /// Returns the record.
+    pub(super) fn audit(&self) -> Audit {
+        self.healer.audit().clone()
+    }
+
     /// Waits for the threads, which end when the service stops, and closes the record behind them. Blocks.
     pub(super) fn close(self) {
         for thread in self.threads {

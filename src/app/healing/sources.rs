@@ -9,13 +9,15 @@ use super::Site;
 use crate::healing::breaker::Place;
 use crate::healing::lifecycle::{self, Trust};
 use crate::healing::situation::{
-    ActiveFacts, BreakerFacts, BreakerState, Cause, FleetFacts, HostFacts, StandbyFacts, TrialFacts, TrialVerdict,
+    ActiveFacts, BreakerFacts, BreakerState, Cause, FleetFacts, HostFacts, Leadership, StandbyFacts, TrialFacts,
+    TrialVerdict,
 };
 use crate::healing::trial;
 use crate::healing::{ModelRef, Stage};
 use crate::runtime::fleet::Fleet;
 use crate::runtime::healer::Sources;
 use crate::runtime::host::Host;
+use crate::runtime::stream::ownership::{Ownership, Standing};
 use crate::runtime::watchers::Watchers;
 use crate::scoring::metrics::{Scored, average_precision};
 
@@ -28,6 +30,7 @@ pub(super) fn sources(site: &Site<'_>, watchers: &Arc<Mutex<Watchers>>) -> Sourc
     let [seeing, labelled, finding, judging, pairing, mapping] = std::array::from_fn(|_| Arc::clone(watchers));
     let retraining = Arc::clone(&site.outbound.retraining);
     let quality = Mutex::new(BTreeMap::new());
+    let ownership = service.scorer.ownership().cloned();
     Sources {
         fleet: Box::new(move || fleet_facts(&fleet, &quality)),
         breaker: Box::new(move || breaker(&of_breaker)),
@@ -44,7 +47,15 @@ pub(super) fn sources(site: &Site<'_>, watchers: &Arc<Mutex<Watchers>>) -> Sourc
         standby: Box::new(move |now, findings| judging.lock().standby(now, findings)),
         paired: Box::new(move || pairing.lock().paired()),
         calibration: Box::new(move || mapping.lock().calibration()),
+        leadership: Box::new(move || ownership.as_ref().map_or(Leadership::Alone, |ownership| leadership(ownership))),
     }
+}
+
+/// The group gives each partition to one instance: whoever has all of them has nobody beside it.
+fn leadership(ownership: &Ownership) -> Leadership {
+    let mut here = ownership.with(Standing::Live);
+    here.extend(ownership.with(Standing::Restoring));
+    Leadership::of(&here, ownership.partitions())
 }
 
 /// Average precision on golden rows, by bundle: it never changes.

@@ -95,6 +95,21 @@ pub fn outbox_producer(options: &Options) -> ClientConfig {
     finish(config, options)
 }
 
+/// Configures the idempotent producer of the record and of requests for a new model.
+#[must_use]
+pub fn publisher_producer(options: &Options) -> ClientConfig {
+    let mut config = sender(options, &format!("{}-publisher", options.instance));
+    config
+        // A batch is whole when it is sent.
+        .set("linger.ms", "5")
+        // Then it is sent again, from files: nothing waits in the client longer than that.
+        .set("message.timeout.ms", millis(options.timeouts.message))
+        // Bounds of what waits in it: one batch.
+        .set("queue.buffering.max.messages", "1000")
+        .set("queue.buffering.max.kbytes", "16384");
+    finish(config, options)
+}
+
 /// Configures a consumer without a group, for reading chosen offsets: restoring, and tools.
 #[must_use]
 pub fn reader(options: &Options) -> ClientConfig {
@@ -291,7 +306,7 @@ mod tests {
         for config in
             [consumer(&options, 0), producer(&options, 0), outbox_producer(&options), reader(&options), admin(&options)]
                 .into_iter()
-                .chain([rekey_consumer(&options), rekey_producer(&options)])
+                .chain([rekey_consumer(&options), rekey_producer(&options), publisher_producer(&options)])
         {
             config.create_native_config().expect("known keys and values");
         }

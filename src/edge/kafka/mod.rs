@@ -20,6 +20,7 @@ pub mod headers;
 pub mod lane;
 pub mod options;
 pub mod outbox;
+pub mod publisher;
 pub mod rekey;
 pub mod signature;
 pub mod topics;

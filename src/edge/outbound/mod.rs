@@ -2,4 +2,5 @@
 //!
 //! Nothing that decides waits here: events are queued within a bound, and what cannot be delivered is counted.
 
+pub mod bundles;
 pub mod webhook;

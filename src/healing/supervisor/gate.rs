@@ -1,8 +1,8 @@
 //! What stands between a wish of the table and an action.
 //!
 //! Only what changes something passes here with conditions; what only protects always may. In order: the lock, the
-//! record, one change of model at a time, cool-downs, no way back, doubtful data, and last the budget, whose end
-//! locks when it is the one of changes of model.
+//! record, the other instances of a group, one change of model at a time, cool-downs, no way back, doubtful data, and
+//! last the budget, whose end locks when it is the one of changes of model.
 
 use super::Planner;
 use crate::domain::Span;
@@ -30,7 +30,11 @@ impl Planner<'_> {
         if self.situation.record == RecordState::Down {
             return Some(Refusal::RecordDown);
         }
+        let leadership = self.situation.leadership;
         let own = match action {
+            // A shadow answers nobody: what it shows is for people, or for the day when nobody else is there.
+            Action::Promote { percent: 1.., .. } if !leadership.may_promote() => Some(Refusal::NotLeader),
+            Action::RequestRetraining | Action::Recalibrate { .. } if !leadership.may_ask() => Some(Refusal::NotLeader),
             Action::Swap { to, .. } => self.refusal_of_swap(to, row, takes_back),
             Action::Promote { model, percent } => self.refusal_of_promotion(model, *percent),
             Action::RequestRetraining | Action::Recalibrate { .. } => {

@@ -11,8 +11,8 @@ use crate::domain::{Label, Timestamp};
 use crate::healing::finding::{Alarm, Evidence, Finding, Verdict};
 use crate::healing::memory::key_of;
 use crate::healing::situation::{
-    BreakerFacts, CalibrationFacts, FleetFacts, Held, HostFacts, PairedEvidence, Planned, RecordState, Situation,
-    StandbyControl, WatchFacts,
+    BreakerFacts, CalibrationFacts, FleetFacts, Held, HostFacts, Leadership, PairedEvidence, Planned, RecordState,
+    Situation, StandbyControl, WatchFacts,
 };
 use crate::healing::supervisor::Verified;
 use crate::healing::{Memory, ModelRef, plan};
@@ -57,6 +57,8 @@ pub struct Sources {
     pub paired: Box<dyn FnMut() -> Option<PairedEvidence> + Send>,
     /// The map from the active model's score to a probability, and how it does on labels.
     pub calibration: Box<dyn FnMut() -> Option<CalibrationFacts> + Send>,
+    /// How this instance stands among those that share a stream.
+    pub leadership: Box<dyn FnMut() -> Leadership + Send>,
 }
 
 impl Default for Sources {
@@ -73,6 +75,7 @@ impl Default for Sources {
             standby: Box::new(|_, _| None),
             paired: Box::new(|| None),
             calibration: Box::new(|| None),
+            leadership: Box::new(Leadership::default),
         }
     }
 }
@@ -210,6 +213,7 @@ impl Loop {
             paired: (sources.paired)(),
             calibration: (sources.calibration)(),
             record: self.record,
+            leadership: (sources.leadership)(),
             outcomes: self.parts.executor.outcomes().into_iter().filter(|outcome| outcome.order > 0).collect(),
             orders: std::mem::take(&mut *self.shared.orders.lock()),
         }

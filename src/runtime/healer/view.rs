@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::domain::Timestamp;
 use crate::healing::finding::{Finding, Verdict};
 use crate::healing::memory::{Health, Incident, Lock};
-use crate::healing::situation::{BreakerFacts, FleetFacts, Held, Outcome, Planned, Situation};
+use crate::healing::situation::{BreakerFacts, FleetFacts, Held, Leadership, Outcome, Planned, Situation};
 use crate::healing::{Memory, Plan};
 use crate::runtime::audit::AuditView;
 
@@ -35,6 +35,8 @@ pub struct HealingView {
     pub protections: Vec<String>,
     /// What the table asks for and is not done now.
     pub held: Vec<Held>,
+    /// How this instance stands among those that share a stream.
+    pub leadership: Leadership,
     /// The models.
     pub fleet: FleetFacts,
     /// The last actions, newest first.
@@ -88,6 +90,7 @@ impl HealingView {
             incidents: memory.incidents.iter().map(incident_view).collect(),
             protections: memory.protections.keys().cloned().collect(),
             held: memory.holds.clone(),
+            leadership: Leadership::default(),
             fleet: FleetFacts::default(),
             last_actions: VecDeque::new(),
             audit,
@@ -115,6 +118,7 @@ impl HealingView {
         Self {
             breaker: situation.breaker,
             alarms,
+            leadership: situation.leadership,
             fleet: situation.fleet.clone(),
             last_actions,
             ..Self::of(memory, audit)

@@ -68,6 +68,10 @@ pub struct Options {
     pub key: Option<Secret>,
     /// Whether feature vectors are published.
     pub features_enabled: bool,
+    /// Whether the record of healing is published.
+    pub audit_enabled: bool,
+    /// Whether requests for a new model are published.
+    pub retrain_enabled: bool,
     /// Bounds of dead letters.
     pub dead: DeadOptions,
     /// The source in `files.mapping` that the input is written like; `None` for the contract's own form.

@@ -48,6 +48,8 @@ pub(crate) fn options() -> Options {
         rest_ack: RestAck::Journal,
         key: None,
         features_enabled: false,
+        audit_enabled: true,
+        retrain_enabled: true,
         dead: DeadOptions { value_len_max: 900 << 10, share_max: 0.2, window: Duration::from_mins(1), len_min: 100 },
         mapping: None,
         rekey: None,

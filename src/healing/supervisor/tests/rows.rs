@@ -6,7 +6,7 @@ use crate::healing::finding::{Alarm, Finding, Verdict};
 use crate::healing::memory::Health;
 use crate::healing::model::Stage;
 use crate::healing::situation::{
-    ActiveControl, BreakerState, Judged, OrderKind, RecordState, StandbyControl, TrialFacts, TrialVerdict,
+    ActiveControl, BreakerState, Judged, Leadership, OrderKind, RecordState, StandbyControl, TrialFacts, TrialVerdict,
 };
 use crate::healing::table::OnDrift;
 use crate::healing::{Action, Plan};
@@ -450,6 +450,63 @@ fn a_trial_goes_step_by_step_to_active_or_out() {
     scene.situation.fleet.trial = Some(trial(5, TrialVerdict::Won, scene.situation.now));
     let planned = scene.after(1);
     assert_eq!((names(&planned), held(&planned)["promote"]), (vec!["mask"], "data_in_doubt"));
+}
+
+#[test]
+fn an_instance_among_several_protects_and_advises() {
+    let won = |scene: &mut Scene| {
+        let now = scene.situation.now;
+        let stage = Stage::Shadow;
+        let verdict = TrialVerdict::Won;
+        let trial = TrialFacts { model: model("next"), stage, percent: 0, since: now, verdict, figures: [].into() };
+        scene.situation.fleet.trial = Some(trial);
+    };
+    for leadership in [Leadership::Leads, Leadership::Follows, Leadership::Unknown] {
+        let mut scene = Scene::proven();
+        scene.situation.leadership = leadership;
+        // What answers nobody may begin: its figures are for people.
+        scene.situation.fleet.waiting.push(model("next"));
+        assert_eq!(names(&scene.after(1)), ["promote"], "{leadership:?}");
+        scene.situation.fleet.waiting.clear();
+        won(&mut scene);
+        let planned = scene.after(60);
+        assert_eq!((names(&planned), held(&planned)["promote"]), (vec![], "not_leader"), "{leadership:?}");
+        // It still protects itself: the last validated one comes back.
+        let mut scene = Scene::fresh().standby_in_control().finds(about_new(Alarm::ModelFault));
+        scene.situation.leadership = leadership;
+        assert_eq!(names(&scene.after(1)), ["swap", "quarantine", "page"], "{leadership:?}");
+    }
+    // The twin: nobody else is there.
+    let mut scene = Scene::proven();
+    won(&mut scene);
+    assert_eq!(names(&scene.after(1)), ["promote"]);
+}
+
+#[test]
+fn one_instance_of_several_asks_for_a_new_model() {
+    for (leadership, asks) in [
+        (Leadership::Alone, true),
+        (Leadership::Leads, true),
+        (Leadership::Follows, false),
+        (Leadership::Unknown, false),
+    ] {
+        let mut scene = Scene::proven().finds(about_new(Alarm::InputDrift));
+        scene.situation.leadership = leadership;
+        let done = run(&mut scene, 3_000);
+        assert_eq!(done.contains(&"request_retraining"), asks, "{leadership:?}: {done:?}");
+        if !asks {
+            assert_eq!(held(&scene.after(1))["request_retraining"], "not_leader");
+        }
+    }
+}
+
+#[test]
+fn who_leads_is_who_has_the_first_partition() {
+    let check = |here: &[u32], leadership| assert_eq!(Leadership::of(here, 3), leadership, "{here:?}");
+    check(&[], Leadership::Unknown);
+    check(&[2, 0, 1], Leadership::Alone);
+    check(&[0, 2], Leadership::Leads);
+    check(&[1, 2], Leadership::Follows);
 }
 
 #[test]
