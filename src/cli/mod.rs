@@ -6,6 +6,7 @@ pub mod config;
 pub mod dead;
 pub mod demo;
 pub mod features;
+mod healed;
 mod interrupt;
 pub mod model;
 pub mod probe;

@@ -17,7 +17,7 @@ mod tick;
 mod view;
 
 use std::sync::Arc;
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -104,6 +104,34 @@ impl Healer {
         parts: Parts,
         shutdown: Shutdown,
     ) -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
+        let (tick, poll) = (options.tick, options.poll);
+        let (healer, mut turning) = Self::in_line(options, parts);
+        let thread = tasks::thread("healer", move || {
+            turning.turning.begin();
+            let (mut next_tick, mut next_poll) = (Moment::now(), Moment::now());
+            while !shutdown.is_asked() {
+                let wait = next_poll.remaining().min(next_tick.remaining());
+                match turning.decisions.recv_timeout(wait) {
+                    Ok(seen) => turning.see(&seen),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+                if next_poll.has_passed() {
+                    turning.turning.poll();
+                    next_poll = Moment::now().after(poll);
+                }
+                if next_tick.has_passed() {
+                    turning.turning.tick();
+                    next_tick = Moment::now().after(tick);
+                }
+            }
+        });
+        Ok((healer, thread?))
+    }
+
+    /// Makes the loop without a thread: whoever replays events turns it, in their time.
+    #[must_use]
+    pub fn in_line(options: Options, parts: Parts) -> (Self, Turning) {
         let (feed, decisions) = Feed::new(options.rate_max);
         let memory: Memory = options.memory_path.as_deref().map(memory_file::load).unwrap_or_default();
         let shared = Arc::new(Shared {
@@ -114,30 +142,8 @@ impl Healer {
             audit: parts.audit.clone(),
         });
         let healer = Self { inner: Arc::clone(&shared) };
-        let (tick, poll) = (options.tick, options.poll);
-        let mut turning = Loop::new(options, parts, (memory, shared));
-        let thread = tasks::thread("healer", move || {
-            turning.begin();
-            let (mut next_tick, mut next_poll) = (Moment::now(), Moment::now());
-            while !shutdown.is_asked() {
-                let wait = next_poll.remaining().min(next_tick.remaining());
-                match decisions.recv_timeout(wait) {
-                    Ok(Seen::Decided(record)) => turning.observe(&record),
-                    Ok(Seen::Labelled(label)) => turning.labelled(&label),
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => return,
-                }
-                if next_poll.has_passed() {
-                    turning.poll();
-                    next_poll = Moment::now().after(poll);
-                }
-                if next_tick.has_passed() {
-                    turning.tick();
-                    next_tick = Moment::now().after(tick);
-                }
-            }
-        });
-        Ok((healer, thread?))
+        let turning = Loop::new(options, parts, (memory, shared));
+        (healer, Turning { turning, decisions })
     }
 
     /// Returns the way in for decisions.
@@ -176,5 +182,38 @@ impl Healer {
     #[must_use]
     pub fn audit(&self) -> &Audit {
         &self.inner.audit
+    }
+}
+
+/// The loop with what it is fed, turned by whoever holds it.
+pub struct Turning {
+    turning: Loop,
+    decisions: Receiver<Seen>,
+}
+
+impl Turning {
+    /// Begins as the thread would: what was remembered and in force is put in force again.
+    pub fn begin(&mut self) {
+        self.turning.begin();
+    }
+
+    /// Looks at all that has come since the last time.
+    pub fn take(&mut self) {
+        while let Ok(seen) = self.decisions.try_recv() {
+            self.see(&seen);
+        }
+    }
+
+    /// Looks at the breaker and plans once.
+    pub fn turn(&mut self) {
+        self.turning.poll();
+        self.turning.tick();
+    }
+
+    fn see(&mut self, seen: &Seen) {
+        match seen {
+            Seen::Decided(record) => self.turning.observe(record),
+            Seen::Labelled(label) => self.turning.labelled(label),
+        }
     }
 }

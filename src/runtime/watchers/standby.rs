@@ -1,6 +1,7 @@
 //! Judging the standby on the traffic of now: seconds of work, so on a thread of its own, one at a time.
 
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -35,6 +36,7 @@ pub(super) struct Judge {
 #[derive(Default)]
 pub(super) struct Judging {
     state: Arc<Mutex<Course>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
@@ -58,7 +60,7 @@ impl Judging {
 
     /// Begins one; without a thread there is none, and it is due again.
     pub(super) fn begin(
-        &self,
+        &mut self,
         now: Timestamp,
         (fleet, standby, active): (Arc<Fleet>, Judge, Option<Judge>),
         options: &Options,
@@ -76,8 +78,17 @@ impl Judging {
             let mut state = state.lock();
             (state.is_on, state.last) = (false, judged);
         });
-        if judging.is_err() {
-            self.state.lock().is_on = false;
+        match judging {
+            Ok(thread) => self.thread = Some(thread),
+            Err(_) => self.state.lock().is_on = false,
+        }
+    }
+
+    /// Waits for the one that is being made.
+    pub(super) fn settle(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // Its panic was logged by the hook.
+            let _ = thread.join();
         }
     }
 }
