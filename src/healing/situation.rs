@@ -33,6 +33,9 @@ pub struct Situation {
     pub standby: Option<StandbyControl>,
     /// Active and standby, compared on labels.
     pub paired: Option<PairedEvidence>,
+    /// Whether a model would be asked for now; `None`: nobody can tell, and asking would show it.
+    #[serde(default)]
+    pub asking: Option<Asking>,
     /// Whether what is done can be written down.
     pub record: RecordState,
     /// What became of actions since the last situation.
@@ -232,6 +235,14 @@ pub struct PairedEvidence {
     pub pairs: u64,
 }
 
+/// Whether a model would be asked for now. Retraining has conditions of its own: enough mature frauds, a pause between two
+/// requests, none under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asking {
+    /// Why not, for people; `None`: it would.
+    pub hold: Option<String>,
+}
+
 /// Whether what is done can be written down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -380,6 +391,8 @@ pub enum Refusal {
     DataInDoubt,
     /// It failed as often as it may.
     Failed,
+    /// Retraining would not ask for a model now, and says why itself.
+    NotYet,
     /// An earlier action or a check of it is under way.
     Busy,
 }
@@ -399,6 +412,7 @@ impl Refusal {
             Self::NoTarget => "no_target",
             Self::DataInDoubt => "data_in_doubt",
             Self::Failed => "failed",
+            Self::NotYet => "not_yet",
             Self::Busy => "busy",
         }
     }

@@ -47,6 +47,8 @@ const PROGRESS_EACH: u64 = 500;
 const COMPARE_EACH: usize = 1_000;
 /// How often a command that trains is looked at.
 const LOOK: Duration = Duration::from_millis(20);
+/// The most lines of the record that wait for the disk.
+const RECORD_WAITING_MAX: usize = 1 << 20;
 /// Nothing goes of a history while it is replayed: its times are far from the wall's.
 const AGE_MAX: Span = Span::from_days(36_500);
 
@@ -102,6 +104,8 @@ fn prepared(mut settings: Settings) -> anyhow::Result<Settings> {
     (state.age_max, state.events_age_min, state.bytes_max) = (AGE_MAX, AGE_MAX, u64::MAX);
     let Some(healing) = &mut settings.healing else { bail!("healing.enabled = false: there is nothing to replay") };
     healing.healer.rate_max = u32::MAX;
+    // Days pass in seconds: lines of the record wait for the disk, and none is lost.
+    healing.audit.queue_len_max = RECORD_WAITING_MAX;
     settings.kafka = None;
     settings.model_deadline = Span::from_seconds(10);
     settings.explain.cpu_ms_per_second = 0;
@@ -142,7 +146,8 @@ async fn drive(
         compared: 0,
         clock,
     };
-    let ran = driver.run(past, from, progress).await;
+    // It blocks for the fleet's answers between two awaits: a budget of polls would make it miss them.
+    let ran = tokio::task::unconstrained(driver.run(past, from, progress)).await;
     let Driver { healing, gathered, .. } = driver;
     let is_interrupted = shutdown.is_asked();
     shutdown.ask();

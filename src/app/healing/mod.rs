@@ -3,6 +3,7 @@
 //! What nobody here can do is refused with its reason, which the planner takes as a failure: it protects instead, and
 //! says so.
 
+mod asking;
 mod hand;
 mod sources;
 

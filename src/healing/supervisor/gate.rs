@@ -33,9 +33,8 @@ impl Planner<'_> {
         let own = match action {
             Action::Swap { to, .. } => self.refusal_of_swap(to, row, takes_back),
             Action::Promote { model, percent } => self.refusal_of_promotion(model, *percent),
-            Action::RequestRetraining | Action::Recalibrate { .. } => {
-                self.memory.has_open(DOUBTFUL).then_some(Refusal::DataInDoubt)
-            }
+            Action::RequestRetraining => self.refusal_of_request(),
+            Action::Recalibrate { .. } => self.memory.has_open(DOUBTFUL).then_some(Refusal::DataInDoubt),
             Action::Quarantine { .. }
             | Action::ModelAgain
             | Action::Unmask { .. }
@@ -70,6 +69,15 @@ impl Planner<'_> {
             Some(Refusal::CoolDown)
         } else {
             None
+        }
+    }
+
+    fn refusal_of_request(&self) -> Option<Refusal> {
+        let is_held = self.situation.asking.as_ref().is_some_and(|asking| asking.hold.is_some());
+        if self.memory.has_open(DOUBTFUL) {
+            Some(Refusal::DataInDoubt)
+        } else {
+            is_held.then_some(Refusal::NotYet)
         }
     }
 

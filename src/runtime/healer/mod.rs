@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 
 pub use external::{Alert, External, ExternalOptions, Taken};
 pub use feed::{Feed, Seen};
-pub use tick::{Found, JudgeOf, Sources};
+pub use tick::{AskingOf, Found, JudgeOf, Sources};
 pub use view::{HealingView, IncidentView, LastAction};
 
 use super::audit::{Audit, Kind};

@@ -11,7 +11,7 @@ use crate::domain::{Label, Timestamp};
 use crate::healing::finding::{Alarm, Evidence, Finding, Verdict};
 use crate::healing::memory::key_of;
 use crate::healing::situation::{
-    BreakerFacts, FleetFacts, Held, HostFacts, PairedEvidence, Planned, RecordState, Situation, StandbyControl,
+    Asking, BreakerFacts, FleetFacts, Held, HostFacts, PairedEvidence, Planned, RecordState, Situation, StandbyControl,
     WatchFacts,
 };
 use crate::healing::supervisor::Verified;
@@ -33,6 +33,9 @@ pub struct Found {
 /// Judges the standby on the traffic of now, given the findings that are open.
 pub type JudgeOf = Box<dyn FnMut(Timestamp, &[Finding]) -> Option<StandbyControl> + Send>;
 
+/// Tells whether a model would be asked for now, given the findings that are open.
+pub type AskingOf = Box<dyn FnMut(Timestamp, &[Finding]) -> Option<Asking> + Send>;
+
 /// What the loop asks. Every closure must come back at once.
 pub struct Sources {
     /// The models.
@@ -51,6 +54,8 @@ pub struct Sources {
     pub found: Box<dyn FnMut(Timestamp) -> Found + Send>,
     /// The standby on the traffic of now; asked with the findings that are open, so that it is judged when needed.
     pub standby: JudgeOf,
+    /// Whether a model would be asked for now; asked with the findings that are open.
+    pub asking: AskingOf,
     /// Active and standby on labels.
     pub paired: Box<dyn FnMut() -> Option<PairedEvidence> + Send>,
 }
@@ -66,6 +71,7 @@ impl Default for Sources {
             labelled: Box::new(|_| {}),
             found: Box::new(|_| Found::default()),
             standby: Box::new(|_, _| None),
+            asking: Box::new(|_, _| None),
             paired: Box::new(|| None),
         }
     }
@@ -186,6 +192,7 @@ impl Loop {
             found.findings.push(record_down(now));
         }
         let standby = (sources.standby)(now, &found.findings);
+        let asking = (sources.asking)(now, &found.findings);
         Situation {
             now,
             fleet: (sources.fleet)(),
@@ -194,6 +201,7 @@ impl Loop {
             watch: found.watch,
             findings: found.findings,
             standby,
+            asking,
             paired: (sources.paired)(),
             record: self.record,
             outcomes: self.parts.executor.outcomes().into_iter().filter(|outcome| outcome.order > 0).collect(),
