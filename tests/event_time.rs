@@ -32,7 +32,10 @@ persistence = "10m"
 fn fraudd(directory: &Path, arguments: &[&str]) -> Output {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
     let mut command = Command::new(BINARY);
-    command.current_dir(directory).env("FRAUDD__MODELS__DIRECTORY", models).env("FRAUDD__TELEMETRY__LOG__FILTER", "error");
+    command
+        .current_dir(directory)
+        .env("FRAUDD__MODELS__DIRECTORY", models)
+        .env("FRAUDD__TELEMETRY__LOG__FILTER", "error");
     command.args(arguments).output().expect("the binary")
 }
 
@@ -56,7 +59,8 @@ fn runtime_is_here() -> bool {
 
 /// A history of two worlds that differ in nothing but the amounts from a day on.
 fn history(directory: &Path) {
-    let world = "simulate --seed 7 --label-delay 1d --customers 60 --terminals 200 --days 9 --out t.jsonl --labels l.jsonl";
+    let world =
+        "simulate --seed 7 --label-delay 1d --customers 60 --terminals 200 --days 9 --out t.jsonl --labels l.jsonl";
     done(&fraudd(directory, &world.split(' ').collect::<Vec<_>>()));
     let text = std::fs::read_to_string(directory.join("t.jsonl")).expect("transactions");
     let wrong: Vec<String> = text.lines().map(|line| tampered(line).to_string()).collect();
@@ -108,7 +112,8 @@ fn what_goes_wrong_is_found_and_answered_in_event_time_and_its_twin_is_left_alon
     let (right, _) = healed(&directory, "t.jsonl", "right");
     let (wrong, said) = healed(&directory, "wrong.jsonl", "wrong");
     let found: Vec<&Value> = all(&wrong, "findings").iter().filter(|found| found["is_end"] == false).collect();
-    let about_amounts = |found: &&&Value| ["broken_feature", "input_drift"].contains(&found["alarm"].as_str().expect("a name"));
+    let about_amounts =
+        |found: &&&Value| ["broken_feature", "input_drift"].contains(&found["alarm"].as_str().expect("a name"));
     let first = found.iter().find(about_amounts).unwrap_or_else(|| panic!("{found:?}\n{said}"));
     let at = first["at"].as_str().expect("a time");
     assert!((WRONG.."2026-01-08").contains(&at), "{first}");

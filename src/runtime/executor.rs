@@ -79,9 +79,15 @@ type Work = Box<dyn FnOnce() -> Result<(), String> + Send>;
 
 enum Job {
     Planned(Planned),
-    Wished { wish: Wish, work: Work, told: SyncSender<Result<(), Refused>> },
+    Wished {
+        wish: Wish,
+        work: Work,
+        told: SyncSender<Result<(), Refused>>,
+    },
     /// Nothing: tells that all before it is done.
-    Settled { told: SyncSender<()> },
+    Settled {
+        told: SyncSender<()>,
+    },
 }
 
 /// The executor. Cheap to clone.

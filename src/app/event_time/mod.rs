@@ -130,8 +130,7 @@ async fn drive(
     let outbound = Arc::new(Outbound::start(&settings, None)?);
     service.fleet.start_in_line();
     let _guards = guards::watch(&service, Arc::clone(&boot), &settings, &shutdown);
-    let site =
-        Site { settings: &settings, service: &service, outbound: &outbound, boot: &boot, executor: &executor };
+    let site = Site { settings: &settings, service: &service, outbound: &outbound, boot: &boot, executor: &executor };
     let look_every = Span::from_micros(i64::try_from(settings.fleet.watch_every.as_micros()).unwrap_or(i64::MAX));
     let mut driver = Driver {
         healing: InLine::start(&site, &shutdown)?,
@@ -261,8 +260,12 @@ impl Driver {
             bail!("an action did not come to its end: the log says which");
         }
         if self.is_local && self.training.is_none() {
-            let is_open = self.outbound.retraining.under_way().is_some();
-            self.training = is_open.then(|| (Training { asked_at: now }, Moment::now()));
+            if self.outbound.retraining.under_way().is_some() {
+                self.training = Some((Training { asked_at: now }, Moment::now()));
+            } else if let Some(ended) = self.outbound.retraining.outcomes().pop() {
+                // Over before it was looked at.
+                self.gathered.trained(now, Duration::ZERO, Some(ended));
+            }
         }
         let active = fleet.facts().active.map(|active| active.model);
         if active != self.active {

@@ -293,13 +293,7 @@ impl FromRecord {
                 }
             }
             Kind::Plan | Kind::Held => self.holds(body),
-            Kind::Chain
-            | Kind::Override
-            | Kind::List
-            | Kind::Config
-            | Kind::Model
-            | Kind::Breaker
-            | Kind::Lost => {}
+            Kind::Chain | Kind::Override | Kind::List | Kind::Config | Kind::Model | Kind::Breaker | Kind::Lost => {}
         }
     }
 
@@ -403,7 +397,8 @@ mod tests {
         }
         let intent = r#"{"order":7,"do":"promote","model":{"name":"card","version":"2"},"percent":5}"#;
         told.take(&head.next(START, Kind::Intent, intent));
-        let outcome = r#"{"order":7,"action":"promote","row":"trial-won","incident":null,"result":"done","failure":null}"#;
+        let outcome =
+            r#"{"order":7,"action":"promote","row":"trial-won","incident":null,"result":"done","failure":null}"#;
         told.take(&head.next(START, Kind::Outcome, outcome));
         let held = r#"{"holds":[{"row":"drift","incident":1,"action":"request_retraining","reason":"budget"}]}"#;
         told.take(&head.next(START, Kind::Held, held));

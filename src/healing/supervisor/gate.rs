@@ -74,11 +74,7 @@ impl Planner<'_> {
 
     fn refusal_of_request(&self) -> Option<Refusal> {
         let is_held = self.situation.asking.as_ref().is_some_and(|asking| asking.hold.is_some());
-        if self.memory.has_open(DOUBTFUL) {
-            Some(Refusal::DataInDoubt)
-        } else {
-            is_held.then_some(Refusal::NotYet)
-        }
+        if self.memory.has_open(DOUBTFUL) { Some(Refusal::DataInDoubt) } else { is_held.then_some(Refusal::NotYet) }
     }
 
     fn refusal_of_promotion(&self, model: &ModelRef, percent: u8) -> Option<Refusal> {
