@@ -32,10 +32,12 @@ COLD, STEADY, BEFORE = ("2018-04-15", "2018-04-22"), watch.TRAIN, ("2018-06-17",
 START, WATCHED, FROM_WRONG, UNTIL = "2018-04-29", "2018-07-08", "2018-07-22", "2018-08-22"
 TARGET = 0.68
 # A cold start has no past to calibrate on: what moves counts, the rate of alerts has the tolerance of the shipped calibration,
-# and counts of 30 days, of which a model of the third week has seen 21, leave their range by themselves.
+# and counts of 30 days, of which a model of the third week has seen 21, leave their range (25 %), and gather in its last
+# bin, without being broken.
 COLD_SETTINGS = """[healing.drift]
 uncalibrated = "acting"
 alert_tolerance = 4.0
+range_slack = 0.5
 excluded = ["customer_nb_tx_30d", "terminal_nb_tx_30d"]
 """
 CHANGES = {"swap", "promote", "quarantine"}

@@ -41,13 +41,9 @@ pub(super) fn shown(report: &HealReport) -> String {
 
 fn weeks(text: &mut String, report: &HealReport) {
     line(text, "week of     transactions  frauds  average precision  stopped  of them frauds  unscored  answered by");
-    for slice in report.weeks.iter().chain([&report.whole]) {
-        let Slice { from, transactions, frauds, stopped, stopped_frauds, unscored, .. } = slice;
-        let name = if std::ptr::eq(slice, &report.whole) {
-            "all".to_owned()
-        } else {
-            from.to_string().chars().take(10).collect()
-        };
+    let named = report.weeks.iter().map(|slice| (slice.from.to_string().chars().take(10).collect(), slice));
+    for (name, slice) in named.chain([("all".to_owned(), &report.whole)]) {
+        let Slice { transactions, frauds, stopped, stopped_frauds, unscored, .. } = slice;
         let precision = slice.average_precision.map_or_else(|| "-".into(), |figure| format!("{figure:.4}"));
         let by: Vec<String> = slice.by_model.iter().map(|(model, count)| format!("{model} {count}")).collect();
         let by = by.join(", ");

@@ -96,7 +96,7 @@ mod tests {
         assert!(!training.allows(after(6), Duration::from_secs(5)));
         let mut course = Course::new(START, Span::from_seconds(60), Span::from_seconds(10));
         assert!(course.is_look_due(START) && !course.is_look_due(after(9)));
-        course.hold_look_until(training.over_at(Duration::from_secs(300)));
+        course.hold_look_until(training.over_at(Duration::from_mins(5)));
         assert!(!course.is_look_due(after(299)) && course.is_look_due(after(300)));
     }
 }

@@ -1,6 +1,6 @@
 //! What a replay with healing came to: how good the answers were, by day and by week, and what was found and done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -248,7 +248,7 @@ impl Gathered {
 struct FromRecord {
     findings: Vec<Noticed>,
     /// Findings that stand and may be acted on.
-    acting: BTreeMap<(&'static str, Option<String>, Option<String>), ()>,
+    acting: BTreeSet<(&'static str, Option<String>, Option<String>)>,
     intents: BTreeMap<u64, String>,
     actions: Vec<Acted>,
     held: BTreeMap<String, u64>,
@@ -303,12 +303,12 @@ impl FromRecord {
         let key = (alarm.name(), subject.clone(), model.clone());
         let is_end = match verdict {
             Verdict::Acting => {
-                if self.acting.insert(key, ()).is_some() {
+                if !self.acting.insert(key) {
                     return;
                 }
                 false
             }
-            Verdict::Ended if self.acting.remove(&key).is_some() => true,
+            Verdict::Ended if self.acting.remove(&key) => true,
             Verdict::Ended | Verdict::Advisory | Verdict::Inconclusive => return,
         };
         if self.findings.len() < TOLD_MAX {
