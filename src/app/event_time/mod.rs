@@ -235,10 +235,10 @@ impl Driver {
     async fn wait_for_training(&mut self, at: Timestamp) {
         while let Some((training, began)) = &self.training {
             let elapsed = began.elapsed();
-            if self.outbound.retraining.under_way().is_none() {
+            // Told last: by then all that is remembered of it is so.
+            if let Some(ended) = self.outbound.retraining.outcomes().pop() {
                 self.course.hold_look_until(training.over_at(elapsed));
-                let ended = self.outbound.retraining.outcomes();
-                self.gathered.trained(training.asked_at, elapsed, ended.into_iter().last());
+                self.gathered.trained(training.asked_at, elapsed, ended);
                 self.training = None;
             } else if self.shutdown.is_asked() || training.allows(at, elapsed) {
                 return;
@@ -264,7 +264,7 @@ impl Driver {
                 self.training = Some((Training { asked_at: now }, Moment::now()));
             } else if let Some(ended) = self.outbound.retraining.outcomes().pop() {
                 // Over before it was looked at.
-                self.gathered.trained(now, Duration::ZERO, Some(ended));
+                self.gathered.trained(now, Duration::ZERO, ended);
             }
         }
         let active = fleet.facts().active.map(|active| active.model);

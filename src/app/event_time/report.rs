@@ -178,8 +178,8 @@ impl Gathered {
         self.labels += 1;
     }
 
-    pub(super) fn trained(&mut self, asked_at: Timestamp, took: Duration, ended: Option<Ended>) {
-        let (outcome, said) = ended.map_or(("unknown", String::new()), |ended| (ended.outcome.name(), ended.said));
+    pub(super) fn trained(&mut self, asked_at: Timestamp, took: Duration, ended: Ended) {
+        let (outcome, said) = (ended.outcome.name(), ended.said);
         self.trainings.push(Trained { asked_at, seconds: took.as_secs_f64(), outcome, said });
     }
 
