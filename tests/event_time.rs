@@ -93,7 +93,7 @@ fn what_goes_wrong_is_found_and_answered_in_event_time_and_its_twin_is_left_alon
     let (wrong, said) = healed(&directory, "stopped.jsonl", "wrong");
     let [silent] = silences(&wrong)[..] else { panic!("{said}") };
     let at = silent["at"].as_str().expect("a time");
-    assert!(("2026-01-07T11".."2026-01-07T14").contains(&at), "twelve hours after the last label: {silent}");
+    assert!(("2026-01-07T08".."2026-01-07T13").contains(&at), "twelve hours after the last label: {silent}");
     let answers = all(&wrong, "actions").iter().filter(|action| action["row"] == "label-feed");
     let answers: Vec<&Value> = answers.collect();
     assert!(answers.iter().any(|action| action["action"] == "page" && action["failure"].is_null()), "{said}");
