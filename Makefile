@@ -129,7 +129,7 @@ handbook: build python ## Feature parity, metric parity and average precision on
 watch-handbook: build python ## What the detectors raise on the reference data: nothing in stationary weeks, and what was injected.
 	models/training/watch_handbook.sh
 
-heal-handbook: build python ## How much retraining heals a cold-started model on the reference data, by average precision.
+heal-handbook: build python ## How the service heals itself on the reference data, on event time: a cold start, stationary weeks, and what was injected.
 	models/training/heal_handbook.sh
 
 converters: build python ## The converter matrix: which exporters serve, and how many rows they move.

@@ -1,23 +1,14 @@
 #!/bin/sh
-# How much retraining heals on the handbook's stream. Features are computed by fraudd, unless REUSE=1 finds them.
+# How much healing heals on the handbook's stream: the whole service on event time, by itself. With OFFLINE=1 first what
+# retraining alone could reach there, and an oracle. Features are computed by fraudd, unless REUSE=1 finds them. Names of
+# runs may follow: healed stationary stopped x100 x15 rekeyed.
 set -eu
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
-root=$(CDPATH= cd -- "$here/../.." && pwd)
-fraudd=${FRAUDD:-"$root/target/release/fraudd"}
-python=${PYTHON_ENVIRONMENT:-"$root/.deps/python"}/bin/python
-work=${WORK:-"$root/target/handbook"}
-data=${FRAUDD_REFERENCE_DATA:-"$root/../shared/data"}/handbook
+. "$here/handbook_data.sh"
 
-if [ ! -d "$data" ]; then
-    echo "skipped: no reference data at $data; set FRAUDD_REFERENCE_DATA"
-    exit 0
+features handbook
+if [ "${OFFLINE:-0}" = 1 ]; then
+    "$python" "$here/heal_handbook.py" --features "$work/handbook.parquet" --schema "$root/models/schemas/handbook.toml" \
+        --out "$work/heal_handbook.json"
 fi
-mkdir -p "$work"
-if [ "${REUSE:-0}" != 1 ] || [ ! -f "$work/handbook.parquet" ]; then
-    "$fraudd" features --schema "$root/models/schemas/handbook.toml" --out "$work/handbook.parquet" \
-        --history "$data/transactions_2018-04-01_2018-09-04.parquet" --set currency=EUR --label-delay 7d \
-        --map transaction_id=TRANSACTION_ID --map occurred_at=TX_DATETIME:epoch_ms --map amount=TX_AMOUNT:major \
-        --map customer_id=CUSTOMER_ID --map merchant.terminal_id=TERMINAL_ID --map label=TX_FRAUD
-fi
-"$python" "$here/heal_handbook.py" --features "$work/handbook.parquet" --schema "$root/models/schemas/handbook.toml" \
-    --out "$work/heal_handbook.json"
+"$python" "$here/heal_service.py" --fraudd "$fraudd" --work "$work" --features "$work/handbook.parquet" "$@"

@@ -41,10 +41,10 @@ def at(raw):
     return pandas.to_datetime(raw["TX_DATETIME"], unit="ms")
 
 
-def bundle(args, raw):
-    """Fits the model of one week and packs it; its baseline is that week."""
+def bundle(args, raw, version="watched", train=TRAIN, into=None):
+    """Fits the model of one week and packs it; its baseline is that week. `into`: another directory of bundles."""
     names = tables.inputs(SCHEMA)
-    week = raw[(at(raw) >= TRAIN[0]) & (at(raw) < TRAIN[1])][["TRANSACTION_ID", "TX_FRAUD"]]
+    week = raw[(at(raw) >= train[0]) & (at(raw) < train[1])][["TRANSACTION_ID", "TX_FRAUD"]]
     table = pandas.read_parquet(args.features, columns=["transaction_id", *names])
     table["TRANSACTION_ID"] = table.pop("transaction_id").astype(int)
     table = table.merge(week, on="TRANSACTION_ID").sort_values("TRANSACTION_ID")
@@ -53,7 +53,7 @@ def bundle(args, raw):
     model.fit(rows, labels)
     scores = estimators.probability(model, rows)
     review, decline = (round(float(numpy.quantile(scores, 1 - rate)), 4) for rate in (REVIEW_RATE, DECLINE_RATE))
-    work = args.work / "watched"
+    work = args.work / version
     work.mkdir(parents=True, exist_ok=True)
     (work / "model.onnx").write_bytes(estimators.to_onnx_bytes(model, len(names)))
     with open(work / "golden.jsonl", "w") as out:
@@ -64,12 +64,13 @@ def bundle(args, raw):
     (work / "facts.json").write_text(json.dumps({"trainer": estimators.trainer("xgboost"), "metrics": {}, "training": {}}))
     (work / "CARD.md").write_text("# A model of the handbook's evaluation: not for use.\n")
     (work / "no-rules.toml").write_text("# The evaluation is of the model alone.\n")
-    target = args.work / "bundles/handbook/watched"
+    target = (into or args.work / "bundles") / "handbook" / version
     subprocess.run(["rm", "-rf", str(target)], check=True)
     command = [args.fraudd, "model", "pack", "--model", work / "model.onnx", "--schema", SCHEMA, "--golden", work / "golden.jsonl"]
     command += ["--training", work / "profile.parquet", "--facts", work / "facts.json", "--card", work / "CARD.md", "--name", "handbook"]
-    command += ["--version", "watched", "--role", "active", "--review", review, "--decline", decline, "--out", target]
+    command += ["--version", version, "--role", "active", "--review", review, "--decline", decline, "--out", target]
     subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
+    return target
 
 
 def calibrate(args, *options):

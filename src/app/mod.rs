@@ -9,6 +9,7 @@
 
 mod calibrate;
 mod dry_run;
+mod event_time;
 mod guards;
 mod healing;
 mod models;
@@ -58,6 +59,7 @@ use crate::telemetry::events::{InsecureAccess, ReleaseLoaded, ServiceStarted};
 use crate::telemetry::{RuleCounters, otlp, trace};
 pub use calibrate::calibrate;
 pub use dry_run::{DryRun, Raised, dry_run};
+pub use event_time::{Acted, Changed, HealOptions, HealReport, Noticed, Slice, Trained, heal_replay};
 use process::watch_signals;
 pub use process::{Ending, Process, serve};
 pub use replay::{Alarms, ReplayOptions, ReplayReport, replay};

@@ -154,14 +154,15 @@ pub(super) fn replay_each(
 }
 
 /// A history in the order of its event times.
-struct Past {
-    transactions: Vec<Transaction>,
-    labels: Vec<Label>,
+pub(super) struct Past {
+    pub(super) transactions: Vec<Transaction>,
+    pub(super) labels: Vec<Label>,
     /// What each labelled transaction was in the end.
-    truth: HashMap<CompactString, bool>,
+    pub(super) truth: HashMap<CompactString, bool>,
 }
 
-fn read(settings: &Settings, history: &History) -> anyhow::Result<(ReplayReport, Past)> {
+/// Reads a history and sorts it.
+pub(super) fn read(settings: &Settings, history: &History) -> anyhow::Result<(ReplayReport, Past)> {
     let History { transactions: files, labels: label_files, mapping, label_delay, strict } = history;
     let (mapping, rates) = (mapping.clone(), settings.rates.clone());
     let reader = Reader { mapping, rates, parse: &parse_history, label_delay: *label_delay, strict: *strict };

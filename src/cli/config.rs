@@ -25,7 +25,15 @@ impl LayerArgs {
     /// # Errors
     /// Every fault of every layer, a line each.
     pub fn load(&self) -> anyhow::Result<(Settings, Vec<Effective>)> {
-        Settings::load(&self.config, std::env::vars().collect()).map_err(|faults| {
+        self.load_with(Vec::new())
+    }
+
+    /// Loads the settings of this process, with variables over its environment.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with(&self, more: Vec<(String, String)>) -> anyhow::Result<(Settings, Vec<Effective>)> {
+        Settings::load(&self.config, std::env::vars().chain(more).collect()).map_err(|faults| {
             let lines: Vec<String> = faults.iter().map(|fault| format!("  {fault}")).collect();
             anyhow::anyhow!("the settings have {} faults:\n{}", lines.len(), lines.join("\n"))
         })

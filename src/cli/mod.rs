@@ -6,6 +6,7 @@ pub mod config;
 pub mod dead;
 pub mod demo;
 pub mod features;
+mod healed;
 mod history;
 mod interrupt;
 pub mod model;

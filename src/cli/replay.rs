@@ -4,12 +4,13 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::config::LayerArgs;
-use super::history::FileArgs;
-use crate::app::{self, Alarms, ReplayOptions, ReplayReport};
-use crate::domain::Outcome;
+use super::history::{FileArgs, instant, span};
+use crate::app::{self, Alarms, HealOptions, ReplayOptions, ReplayReport};
+use crate::domain::{Outcome, Span, Timestamp};
 use crate::telemetry::logs;
 
 /// What `fraudd replay` is asked for.
@@ -32,12 +33,35 @@ pub struct Args {
     labels: Vec<PathBuf>,
     #[command(flatten)]
     files: FileArgs,
+    #[command(flatten)]
+    healing: HealingArgs,
+}
+
+/// What only a replay with healing knows.
+#[derive(Clone, Debug, clap::Args)]
+struct HealingArgs {
+    /// With healing, as the service does it, on event time: detectors, plans, actions, retraining, trials of new models
+    #[arg(long, conflicts_with = "resume")]
+    heal: bool,
+    /// Where the whole report goes, as JSON
+    #[arg(long, value_name = "FILE", requires = "heal")]
+    report: Option<PathBuf>,
+    /// Transactions before this instant only fill the windows, such as 2026-02-01T00:00:00Z
+    #[arg(long, value_name = "INSTANT", value_parser = instant, requires = "heal")]
+    from: Option<Timestamp>,
+    /// Transactions and labels from this instant on are left out
+    #[arg(long, value_name = "INSTANT", value_parser = instant, requires = "heal")]
+    until: Option<Timestamp>,
+    /// Event time between two turns of the loop
+    #[arg(long, value_name = "SPAN", value_parser = span, default_value = "1m", requires = "heal")]
+    tick: Span,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   fraudd replay history.jsonl --store replayed --labels labels.jsonl
   fraudd replay history.jsonl --store replayed --labels labels.jsonl --continue    after Ctrl-C
+  fraudd replay history.jsonl --store healed --labels labels.jsonl --heal --report healed.json --config run.toml
   FRAUDD__STATE__DIRECTORY=replayed fraudd serve                                   look at its decisions";
 
 /// Replays and prints the figures: 0 when all went through, 130 when it was interrupted.
@@ -45,15 +69,30 @@ Examples:
 /// # Errors
 /// As [`app::replay`], and settings with faults.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let (settings, _) = args.layers.load()?;
+    // Healing keeps its record, its memory and its requests beside the decisions: as if the settings named the place.
+    let place = args.healing.heal.then(|| args.store.to_str().map(str::to_owned)).flatten();
+    let place = place.map(|place| ("FRAUDD__STATE__DIRECTORY".to_owned(), place));
+    let (settings, _) = args.layers.load_with(place.into_iter().collect())?;
     logs::init(&settings.log)?;
     let history = args.files.history(args.history, args.labels)?;
     let bar = bar();
-    let options = ReplayOptions { history, directory: args.store, resume: args.resume };
-    let report = app::replay(settings, &options, &|done, all| {
+    let progress = |done, all| {
         bar.set_length(all);
         bar.set_position(done);
-    })?;
+    };
+    if let HealingArgs { heal: true, report, from, until, tick } = args.healing {
+        let options = HealOptions { history, from, until, tick };
+        let healed = app::heal_replay(settings, &options, &progress)?;
+        bar.finish_and_clear();
+        if let Some(path) = report {
+            let text = serde_json::to_string_pretty(&healed)?;
+            std::fs::write(&path, text).with_context(|| format!("tried to write {}", path.display()))?;
+        }
+        io::stdout().write_all(super::healed::shown(&healed).as_bytes())?;
+        return Ok(if healed.interrupted { ExitCode::from(130) } else { ExitCode::SUCCESS });
+    }
+    let options = ReplayOptions { history, directory: args.store, resume: args.resume };
+    let report = app::replay(settings, &options, &progress)?;
     bar.finish_and_clear();
     io::stdout().write_all(shown(&report).as_bytes())?;
     Ok(if report.interrupted { ExitCode::from(130) } else { ExitCode::SUCCESS })

@@ -36,6 +36,9 @@ pub struct Situation {
     /// The map from the active model's score to a probability, when one is in force.
     #[serde(default)]
     pub calibration: Option<CalibrationFacts>,
+    /// Whether a model would be asked for now; `None`: nobody can tell, and asking would show it.
+    #[serde(default)]
+    pub asking: Option<Asking>,
     /// Whether what is done can be written down.
     pub record: RecordState,
     /// How this instance stands among those that share a stream.
@@ -297,6 +300,14 @@ impl Leadership {
     }
 }
 
+/// Whether a model would be asked for now. Retraining has conditions of its own: enough mature frauds, a pause between two
+/// requests, none under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asking {
+    /// Why not, for people; `None`: it would.
+    pub hold: Option<String>,
+}
+
 /// Whether what is done can be written down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -445,6 +456,8 @@ pub enum Refusal {
     DataInDoubt,
     /// It failed as often as it may.
     Failed,
+    /// Retraining would not ask for a model now, and says why itself.
+    NotYet,
     /// An earlier action or a check of it is under way.
     Busy,
     /// Several instances share the stream, and this is not for one of them: it protects itself, and people decide.
@@ -466,6 +479,7 @@ impl Refusal {
             Self::NoTarget => "no_target",
             Self::DataInDoubt => "data_in_doubt",
             Self::Failed => "failed",
+            Self::NotYet => "not_yet",
             Self::Busy => "busy",
             Self::NotLeader => "not_leader",
         }

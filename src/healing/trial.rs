@@ -24,6 +24,8 @@ pub use rate::{Rate, RateTest};
 const BLOCK_PAIRS: u64 = 200;
 /// Latency samples below which the ratio is not judged.
 const TIMED_PAIRS_MIN: u64 = 20;
+/// However much too much an active model stops, a candidate owes a tenth of what it would owe a model in order.
+const EXCESS_MAX: f64 = 10.0;
 
 /// What a trial asks for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,6 +77,15 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Returns what is asked of a candidate beside an active model that stops `excess` times as much as it was built to: of
+    /// its alerts only those are owed that it would raise at its own rate. Without this a model that alarms at everything
+    /// could never be replaced by a better one.
+    #[must_use]
+    pub fn beside(&self, excess: f64) -> Self {
+        let owed = (1.0 - self.lost_alerts_max) / if excess.is_finite() { excess.clamp(1.0, EXCESS_MAX) } else { 1.0 };
+        Self { lost_alerts_max: 1.0 - owed, ..self.clone() }
+    }
+
     /// Returns the share that follows a share; 100 after the last.
     #[must_use]
     pub fn next_percent(&self, percent: u8) -> u8 {

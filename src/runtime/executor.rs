@@ -79,7 +79,15 @@ type Work = Box<dyn FnOnce() -> Result<(), String> + Send>;
 
 enum Job {
     Planned(Planned),
-    Wished { wish: Wish, work: Work, told: SyncSender<Result<(), Refused>> },
+    Wished {
+        wish: Wish,
+        work: Work,
+        told: SyncSender<Result<(), Refused>>,
+    },
+    /// Nothing: tells that all before it is done.
+    Settled {
+        told: SyncSender<()>,
+    },
 }
 
 /// The executor. Cheap to clone.
@@ -122,6 +130,13 @@ impl Executor {
         let (told, heard) = sync_channel(1);
         self.jobs.try_send(Job::Wished { wish, work, told }).map_err(|_| Refused::Late)?;
         heard.recv_timeout(wait).unwrap_or(Err(Refused::Late))
+    }
+
+    /// Waits until everything handed over before is done, at most so long; `false`: it is not. Blocks.
+    #[must_use]
+    pub fn settle(&self, wait: Duration) -> bool {
+        let (told, heard) = sync_channel(1);
+        self.jobs.try_send(Job::Settled { told }).is_ok() && heard.recv_timeout(wait).is_ok()
     }
 
     /// Takes what became of actions since the last time.
@@ -170,6 +185,8 @@ impl Worker {
                     // Whoever waited too long is gone.
                     let _ = told.try_send(answered);
                 }
+                // As above.
+                Ok(Job::Settled { told }) => drop(told.try_send(())),
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) if shutdown.is_asked() => return,
                 Err(RecvTimeoutError::Timeout) => {}

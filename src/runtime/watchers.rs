@@ -190,6 +190,11 @@ impl Watchers {
         self.judging.result(&standby)
     }
 
+    /// Waits for a judgement that is being made, so that what follows does not hang on how fast a thread is. Blocks.
+    pub fn settle(&mut self) {
+        self.judging.settle();
+    }
+
     /// Returns how active and standby compare on labels.
     #[must_use]
     pub fn paired(&self) -> Option<PairedEvidence> {

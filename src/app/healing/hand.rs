@@ -5,10 +5,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::Site;
-use crate::domain::{Span, Timestamp};
+use super::asking::Asks;
+use crate::domain::Timestamp;
 use crate::edge::outbound::webhook::{Event, Webhook};
 use crate::healing::quality::Fitted;
-use crate::healing::retraining::{Ask, Incidents, LabelFeed, Situation};
+use crate::healing::retraining::Ask;
 use crate::healing::situation::Planned;
 use crate::healing::{Action, ModelRef, Stage};
 use crate::runtime::boot::BootGuard;
@@ -16,7 +17,6 @@ use crate::runtime::clock::Clock;
 use crate::runtime::executor::Hand;
 use crate::runtime::fleet::Fleet;
 use crate::runtime::protection::Shield;
-use crate::runtime::retraining::Retraining;
 use crate::runtime::watchers::Watchers;
 use crate::telemetry::fleet::Calibrated;
 use crate::telemetry::healing::Paged;
@@ -29,8 +29,7 @@ struct Tools {
     fleet: Arc<Fleet>,
     shield: Arc<Shield>,
     boot: Arc<BootGuard>,
-    retraining: Arc<Retraining>,
-    maturity: Span,
+    asks: Asks,
     webhook: Option<Webhook>,
     has_stream: bool,
     watchers: Arc<Mutex<Watchers>>,
@@ -44,8 +43,7 @@ pub(super) fn hand(site: &Site<'_>, watchers: &Arc<Mutex<Watchers>>) -> Hand {
         fleet: Arc::clone(&service.fleet),
         shield: Arc::clone(service.scorer.shield()),
         boot: Arc::clone(site.boot),
-        retraining: Arc::clone(&site.outbound.retraining),
-        maturity: site.settings.retraining.ask.maturity,
+        asks: Asks::new(site, watchers),
         webhook: site.outbound.webhook.clone(),
         has_stream: service.outbox.is_some(),
         watchers: Arc::clone(watchers),
@@ -119,25 +117,7 @@ impl Tools {
     }
 
     fn ask_for_a_model(&self) -> Result<(), String> {
-        let now = self.clock.now();
-        let facts = self.fleet.facts();
-        let active = facts.active.map(|active| active.model);
-        let models: Vec<ModelRef> = active.iter().cloned().collect();
-        let (findings, frauds) = {
-            let watchers = self.watchers.lock();
-            (watchers.open(), watchers.mature_frauds(now, self.maturity))
-        };
-        let incidents = Incidents::default();
-        let situation = Situation {
-            now,
-            findings: &findings,
-            active: active.as_ref(),
-            models: &models,
-            labels: LabelFeed::of(&findings, Some(frauds)),
-            incidents: &incidents,
-            is_trial_on: facts.trial.is_some(),
-        };
-        match self.retraining.ask(&situation) {
+        match self.asks.ask(self.clock.now()) {
             Ask::Request(_) => Ok(()),
             Ask::Hold(hold) => Err(hold.to_string()),
         }

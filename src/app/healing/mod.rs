@@ -3,17 +3,19 @@
 //! What nobody here can do is refused with its reason, which the planner takes as a failure: it protects instead, and
 //! says so.
 
+mod asking;
 mod hand;
 mod sources;
 
 use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
 use parking_lot::Mutex;
 
 use super::retraining::Outbound;
-use crate::config::Settings;
+use crate::config::{Healing, Settings};
 use crate::edge::http::Service;
 use crate::edge::http::service::OrdersOf;
 use crate::healing::lifecycle::{Mandate, Order};
@@ -21,7 +23,7 @@ use crate::runtime::audit::{Audit, Kind};
 use crate::runtime::boot::BootGuard;
 use crate::runtime::executor::{self, Executor, Refused, Wish};
 use crate::runtime::fleet::{self, Fleet};
-use crate::runtime::healer::{Healer, Parts};
+use crate::runtime::healer::{Healer, Parts, Turning};
 use crate::runtime::reload::Reloaded;
 use crate::runtime::watchers::{self, Watchers};
 use crate::tasks::Shutdown;
@@ -41,7 +43,7 @@ pub(super) struct Site<'a> {
 /// The threads of healing, to be waited for.
 pub(super) struct Running {
     healer: Healer,
-    threads: Vec<std::thread::JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Running {
@@ -51,23 +53,10 @@ impl Running {
     /// A record that cannot be opened, no threads.
     pub(super) fn start(site: &Site<'_>, shutdown: &Shutdown) -> anyhow::Result<Option<Self>> {
         let Some(healing) = &site.settings.healing else { return Ok(None) };
-        let (service, clock) = (site.service, site.service.clock.clone());
-        let audit = Audit::open(healing.audit.clone(), clock.clone()).context("tried to open the record")?;
-        let watchers = Arc::new(Mutex::new(watchers(site)));
-        let times = (clock.clone(), executor::Options::default());
-        let hand = hand::hand(site, &watchers);
-        let (executor, acting) =
-            Executor::start(hand, audit.clone(), times, shutdown.clone()).context("tried to start the executor")?;
-        // The cell is new for each service: nobody else has set it.
-        let _ = site.executor.set(executor.clone());
-        let sources = sources::sources(site, &watchers);
-        let parts = Parts { sources, executor, audit, clock };
+        let (_, parts, acting) = parts(site, healing, shutdown)?;
         let started = Healer::start(healing.healer.clone(), parts, shutdown.clone());
         let (healer, turning) = started.context("tried to start the healer")?;
-        service.scorer.feed_to(healer.feed().clone());
-        healer.audit().note(Kind::Config, &Reloaded::at_start(&service.scorer.release()));
-        // As above.
-        let _ = service.healing.set(healer.clone());
+        feed(site.service, &healer);
         Ok(Some(Self { healer, threads: vec![turning, acting] }))
     }
 
@@ -84,6 +73,78 @@ impl Running {
         }
         self.healer.audit().close();
     }
+}
+
+/// Healing without a thread of its own: whoever replays events lets its time pass.
+pub(super) struct InLine {
+    healer: Healer,
+    turning: Turning,
+    executor: Executor,
+    acting: JoinHandle<()>,
+    watchers: Arc<Mutex<Watchers>>,
+}
+
+impl InLine {
+    /// Puts healing together; the settings have to want it.
+    ///
+    /// # Errors
+    /// As [`Running::start`].
+    pub(super) fn start(site: &Site<'_>, shutdown: &Shutdown) -> anyhow::Result<Self> {
+        let healing = site.settings.healing.as_ref().context("healing.enabled = false: there is nothing to replay")?;
+        let (watchers, parts, acting) = parts(site, healing, shutdown)?;
+        let executor = parts.executor.clone();
+        let (healer, mut turning) = Healer::in_line(healing.healer.clone(), parts);
+        feed(site.service, &healer);
+        turning.begin();
+        Ok(Self { healer, turning, executor, acting, watchers })
+    }
+
+    /// Looks at what was decided and labelled since the last time.
+    pub(super) fn take(&mut self) {
+        self.turning.take();
+    }
+
+    /// Plans once, and waits until all that was planned is done. `false`: an action hangs. Blocks.
+    #[must_use]
+    pub(super) fn turn(&mut self, wait: Duration) -> bool {
+        self.turning.turn();
+        self.watchers.lock().settle();
+        self.executor.settle(wait)
+    }
+
+    /// Waits for the executor, which ends when the service stops, and closes the record behind it. Blocks.
+    pub(super) fn close(self) {
+        // Its panic was logged by the hook.
+        let _ = self.acting.join();
+        self.healer.audit().close();
+    }
+}
+
+/// Makes what the loop works with, and starts the executor.
+fn parts(
+    site: &Site<'_>,
+    healing: &Healing,
+    shutdown: &Shutdown,
+) -> anyhow::Result<(Arc<Mutex<Watchers>>, Parts, JoinHandle<()>)> {
+    let clock = site.service.clock.clone();
+    let audit = Audit::open(healing.audit.clone(), clock.clone()).context("tried to open the record")?;
+    let watchers = Arc::new(Mutex::new(watchers(site)));
+    let times = (clock.clone(), executor::Options::default());
+    let hand = hand::hand(site, &watchers);
+    let (executor, acting) =
+        Executor::start(hand, audit.clone(), times, shutdown.clone()).context("tried to start the executor")?;
+    // The cell is new for each service: nobody else has set it.
+    let _ = site.executor.set(executor.clone());
+    let sources = sources::sources(site, &watchers);
+    Ok((watchers, Parts { sources, executor, audit, clock }, acting))
+}
+
+/// Lets the loop see what is decided, and the doors see the loop.
+fn feed(service: &Service, healer: &Healer) {
+    service.scorer.feed_to(healer.feed().clone());
+    healer.audit().note(Kind::Config, &Reloaded::at_start(&service.scorer.release()));
+    // The cell is new for each service: nobody else has set it.
+    let _ = service.healing.set(healer.clone());
 }
 
 fn watchers(site: &Site<'_>) -> Watchers {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::Site;
+use super::asking::Asks;
 use crate::healing::breaker::Place;
 use crate::healing::lifecycle::{self, Trust};
 use crate::healing::situation::{
@@ -29,6 +30,7 @@ pub(super) fn sources(site: &Site<'_>, watchers: &Arc<Mutex<Watchers>>) -> Sourc
     let host = Arc::clone(&service.host);
     let [seeing, labelled, finding, judging, pairing, mapping] = std::array::from_fn(|_| Arc::clone(watchers));
     let retraining = Arc::clone(&site.outbound.retraining);
+    let asks = Asks::new(site, watchers);
     let quality = Mutex::new(BTreeMap::new());
     let ownership = service.scorer.ownership().cloned();
     Sources {
@@ -45,6 +47,7 @@ pub(super) fn sources(site: &Site<'_>, watchers: &Arc<Mutex<Watchers>>) -> Sourc
             found
         }),
         standby: Box::new(move |now, findings| judging.lock().standby(now, findings)),
+        asking: Box::new(move |now, findings| asks.consider(now, findings)),
         paired: Box::new(move || pairing.lock().paired()),
         calibration: Box::new(move || mapping.lock().calibration()),
         leadership: Box::new(move || ownership.as_ref().map_or(Leadership::Alone, |ownership| leadership(ownership))),

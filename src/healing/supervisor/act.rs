@@ -142,6 +142,9 @@ impl Planner<'_> {
         let key = key_of(&action);
         if let Some(tried) = incident.tried(&key) {
             match tried.state {
+                // A request that brought nothing, or a model that did not end it: another is asked for when its time has
+                // come, which is told by whoever trains.
+                TriedState::Done if act == Act::RequestRetraining && self.situation.asking.is_some() => {}
                 TriedState::Done | TriedState::Ordered => return Attempt::Taken,
                 TriedState::Failed => {
                     // A map may want labels that are still to come: its budget bounds how often it is tried.
@@ -171,6 +174,10 @@ impl Planner<'_> {
         let reason = self.reason(incident, row);
         let because = Because { row: row.id.clone(), incident: number, reason, takes_back };
         if let Some(refusal) = self.refusal(&action, &row.id, takes_back.is_some()) {
+            // One that was made is taken until the next one may be.
+            if refusal == Refusal::NotYet && self.memory.incidents[place].tried(&key).is_some() {
+                return Attempt::Taken;
+            }
             self.hold(&row.id, number, (action.name(), refusal));
             if refusal == Refusal::Budget && matches!(action, Action::Swap { .. }) {
                 let reason =

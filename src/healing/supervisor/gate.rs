@@ -37,9 +37,8 @@ impl Planner<'_> {
             Action::RequestRetraining | Action::Recalibrate { .. } if !leadership.may_ask() => Some(Refusal::NotLeader),
             Action::Swap { to, .. } => self.refusal_of_swap(to, row, takes_back),
             Action::Promote { model, percent } => self.refusal_of_promotion(model, *percent),
-            Action::RequestRetraining | Action::Recalibrate { .. } => {
-                self.memory.has_open(DOUBTFUL).then_some(Refusal::DataInDoubt)
-            }
+            Action::RequestRetraining => self.refusal_of_request(),
+            Action::Recalibrate { .. } => self.memory.has_open(DOUBTFUL).then_some(Refusal::DataInDoubt),
             Action::Quarantine { .. }
             | Action::Uncalibrate { .. }
             | Action::ModelAgain
@@ -76,6 +75,11 @@ impl Planner<'_> {
         } else {
             None
         }
+    }
+
+    fn refusal_of_request(&self) -> Option<Refusal> {
+        let is_held = self.situation.asking.as_ref().is_some_and(|asking| asking.hold.is_some());
+        if self.memory.has_open(DOUBTFUL) { Some(Refusal::DataInDoubt) } else { is_held.then_some(Refusal::NotYet) }
     }
 
     fn refusal_of_promotion(&self, model: &ModelRef, percent: u8) -> Option<Refusal> {

@@ -77,6 +77,24 @@ fn a_model_that_went_silent_loses_although_it_flips_only_one_in_a_hundred() {
 }
 
 #[test]
+fn beside_a_model_that_stops_four_times_too_much_only_a_quarter_is_owed() {
+    let lets_go = |share: f64| {
+        move |active: Side, dice: &mut Dice| {
+            Some(if active.score > 0.9 && dice.roll() < share { side(0.1) } else { active })
+        }
+    };
+    let options = Options::default();
+    assert_eq!(run(&options, 40_000, lets_go(0.7)).0, Verdict::Lost);
+    assert_eq!(run(&options.beside(4.0), 400_000, lets_go(0.7)).0, Verdict::Won);
+    // One that went silent loses there, too.
+    assert_eq!(run(&options.beside(4.0), 400_000, lets_go(1.0)).0, Verdict::Lost);
+    assert_eq!(options.beside(1.0), options);
+    assert_eq!(options.beside(0.1), options);
+    assert_eq!(options.beside(f64::NAN), options);
+    assert!((options.beside(1e9).lost_alerts_max - 0.95).abs() < 1e-12);
+}
+
+#[test]
 fn a_model_that_fails_loses_and_one_that_failed_once_does_not() {
     let (verdict, pairs) = run(&Options::default(), 20_000, |active, dice| (dice.roll() > 0.02).then_some(active));
     assert_eq!(verdict, Verdict::Lost);

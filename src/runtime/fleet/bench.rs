@@ -93,6 +93,12 @@ impl Fleet {
         Ok(running)
     }
 
+    /// Begins to compare without threads of its own: whoever replays events calls [`Self::compare`], [`Self::look`] and
+    /// [`Self::tend`] in their time.
+    pub fn start_in_line(&self) {
+        self.parts.tap.open();
+    }
+
     fn round(&self) {
         self.compare();
         let round = self.bench.rounds.fetch_add(1, Ordering::Relaxed);

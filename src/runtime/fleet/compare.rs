@@ -9,7 +9,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::bench::{Shadowed, ask};
-use super::{Fleet, RECENT_MAX};
+use super::{Fleet, Inner, RECENT_MAX};
 use crate::domain::{FeatureVector, Outcome, Score};
 use crate::healing::trial::{Pair, Side};
 use crate::healing::{ModelRef, Stage};
@@ -28,6 +28,8 @@ use crate::telemetry::fleet::Compared;
 const ROUND_MAX: usize = 2_048;
 /// The most results that wait to be fetched.
 const SHADOWED_MAX: usize = 8_192;
+/// Alerts among the newest decisions below which nothing is said of their rate.
+const ALERTS_MIN: usize = 20;
 /// Timed rows that are kept, the newest.
 const TIMES_MAX: usize = 201;
 
@@ -282,6 +284,29 @@ fn shadowed(model: &ModelRef, records: &[Arc<Record>], scores: &[Result<Score, M
         score: score.as_ref().ok().map(|score| score.get()),
     };
     pairs.map(of).collect()
+}
+
+impl Inner {
+    /// Tells how many times as much as in training the active model stops of the newest decisions, by its score alone; 1 while
+    /// too few tell.
+    pub(super) fn excess(&self) -> f64 {
+        let Some(active) = self.lives.at(Stage::Active).and_then(|life| self.loaded_as(&life.model)) else {
+            return 1.0;
+        };
+        let model = &active.model;
+        let is_its = |record: &&Arc<Record>| {
+            let facts = &record.decision.release;
+            (&facts.model_name, &facts.model_version) == (&model.name, &model.version)
+        };
+        let scores: Vec<f64> =
+            self.recent.iter().filter(is_its).filter_map(|record| record.decision.score.map(Score::get)).collect();
+        let alerts = scores.iter().filter(|score| **score >= model.thresholds.review).count();
+        let usual = active.baseline.profile(&[], &model.thresholds).alert_rate;
+        if alerts < ALERTS_MIN || usual <= 0.0 {
+            return 1.0;
+        }
+        alerts as f64 / scores.len() as f64 / usual
+    }
 }
 
 fn median(values: impl Iterator<Item = u32>) -> u32 {

@@ -227,8 +227,9 @@ impl Fleet {
             step.as_ref().is_some_and(|(model, percent, _)| (&trial.model, trial.percent) == (model, *percent))
         };
         if !inner.trial.as_ref().is_some_and(is_same) {
+            let asked = self.options.settings.trial.beside(inner.excess());
             inner.trial = step.map(|(model, percent, _)| RunningTrial {
-                trial: Trial::new(&self.options.settings.trial, percent, now),
+                trial: Trial::new(&asked, percent, now),
                 model,
                 percent,
             });

@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 
 pub use external::{Alert, External, ExternalOptions, Taken};
 pub use feed::{Feed, Seen};
-pub use tick::{Found, JudgeOf, Sources};
+pub use tick::{AskingOf, Found, JudgeOf, Sources};
 pub use view::{HealingView, IncidentView, LastAction};
 
 use super::audit::{Audit, Kind};
@@ -103,6 +103,32 @@ impl Healer {
         parts: Parts,
         shutdown: Shutdown,
     ) -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
+        let (tick, poll) = (options.tick, options.poll);
+        let (healer, mut turning) = Self::in_line(options, parts);
+        let thread = tasks::thread("healer", move || {
+            turning.begin();
+            let (mut next_tick, mut next_poll) = (Moment::now(), Moment::now());
+            while !shutdown.is_asked() {
+                std::thread::park_timeout(next_poll.remaining().min(next_tick.remaining()));
+                if next_poll.has_passed() {
+                    turning.take();
+                    turning.turning.poll();
+                    next_poll = Moment::now().after(poll);
+                }
+                if next_tick.has_passed() {
+                    turning.turning.tick();
+                    next_tick = Moment::now().after(tick);
+                }
+            }
+            // What was done since the last look belongs to the record, too.
+            turning.turning.poll();
+        });
+        Ok((healer, thread?))
+    }
+
+    /// Makes the loop without a thread: whoever replays events turns it, in their time.
+    #[must_use]
+    pub fn in_line(options: Options, parts: Parts) -> (Self, Turning) {
         let memory: Memory = options.memory_path.as_deref().map(memory_file::load).unwrap_or_default();
         let shared = Arc::new(Shared {
             feed: Feed::new(options.rate_max),
@@ -112,28 +138,8 @@ impl Healer {
             audit: parts.audit.clone(),
         });
         let healer = Self { inner: Arc::clone(&shared) };
-        let (tick, poll) = (options.tick, options.poll);
-        let mut turning = Loop::new(options, parts, (memory, shared));
-        let thread = tasks::thread("healer", move || {
-            turning.begin();
-            let (mut next_tick, mut next_poll) = (Moment::now(), Moment::now());
-            let mut seen = Vec::new();
-            while !shutdown.is_asked() {
-                std::thread::park_timeout(next_poll.remaining().min(next_tick.remaining()));
-                if next_poll.has_passed() {
-                    turning.look(&mut seen);
-                    turning.poll();
-                    next_poll = Moment::now().after(poll);
-                }
-                if next_tick.has_passed() {
-                    turning.tick();
-                    next_tick = Moment::now().after(tick);
-                }
-            }
-            // What was done since the last look belongs to the record, too.
-            turning.poll();
-        });
-        Ok((healer, thread?))
+        let turning = Loop::new(options, parts, (memory, shared));
+        (healer, Turning { turning, seen: Vec::new() })
     }
 
     /// Returns the way in for decisions.
@@ -172,5 +178,30 @@ impl Healer {
     #[must_use]
     pub fn audit(&self) -> &Audit {
         &self.inner.audit
+    }
+}
+
+/// The loop with what it is fed, turned by whoever holds it.
+pub struct Turning {
+    turning: Loop,
+    /// The buffer that takes turns with the feed's.
+    seen: Vec<Seen>,
+}
+
+impl Turning {
+    /// Begins as the thread would: what was remembered and in force is put in force again.
+    pub fn begin(&mut self) {
+        self.turning.begin();
+    }
+
+    /// Looks at all that has come since the last time.
+    pub fn take(&mut self) {
+        self.turning.look(&mut self.seen);
+    }
+
+    /// Looks at the breaker and plans once.
+    pub fn turn(&mut self) {
+        self.turning.poll();
+        self.turning.tick();
     }
 }

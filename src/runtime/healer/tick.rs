@@ -11,8 +11,8 @@ use crate::domain::{Label, Timestamp};
 use crate::healing::finding::{Alarm, Evidence, Finding, Verdict};
 use crate::healing::memory::key_of;
 use crate::healing::situation::{
-    BreakerFacts, CalibrationFacts, FleetFacts, Held, HostFacts, Leadership, PairedEvidence, Planned, RecordState,
-    Situation, StandbyControl, WatchFacts,
+    Asking, BreakerFacts, CalibrationFacts, FleetFacts, Held, HostFacts, Leadership, PairedEvidence, Planned,
+    RecordState, Situation, StandbyControl, WatchFacts,
 };
 use crate::healing::supervisor::Verified;
 use crate::healing::{Memory, ModelRef, plan};
@@ -32,6 +32,9 @@ pub struct Found {
 
 /// Judges the standby on the traffic of now, given the findings that are open.
 pub type JudgeOf = Box<dyn FnMut(Timestamp, &[Finding]) -> Option<StandbyControl> + Send>;
+
+/// Tells whether a model would be asked for now, given the findings that are open.
+pub type AskingOf = Box<dyn FnMut(Timestamp, &[Finding]) -> Option<Asking> + Send>;
 
 /// What the loop asks. Every closure must come back at once.
 pub struct Sources {
@@ -53,6 +56,8 @@ pub struct Sources {
     pub found: Box<dyn FnMut(Timestamp) -> Found + Send>,
     /// The standby on the traffic of now; asked with the findings that are open, so that it is judged when needed.
     pub standby: JudgeOf,
+    /// Whether a model would be asked for now; asked with the findings that are open.
+    pub asking: AskingOf,
     /// Active and standby on labels.
     pub paired: Box<dyn FnMut() -> Option<PairedEvidence> + Send>,
     /// The map from the active model's score to a probability, and how it does on labels.
@@ -73,6 +78,7 @@ impl Default for Sources {
             labelled: Box::new(|_| {}),
             found: Box::new(|_| Found::default()),
             standby: Box::new(|_, _| None),
+            asking: Box::new(|_, _| None),
             paired: Box::new(|| None),
             calibration: Box::new(|| None),
             leadership: Box::new(Leadership::default),
@@ -202,6 +208,7 @@ impl Loop {
             found.findings.push(record_down(now));
         }
         let standby = (sources.standby)(now, &found.findings);
+        let asking = (sources.asking)(now, &found.findings);
         Situation {
             now,
             fleet: (sources.fleet)(),
@@ -210,6 +217,7 @@ impl Loop {
             watch: found.watch,
             findings: found.findings,
             standby,
+            asking,
             paired: (sources.paired)(),
             calibration: (sources.calibration)(),
             record: self.record,

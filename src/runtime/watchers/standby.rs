@@ -1,6 +1,7 @@
 //! Judging the standby on the traffic of now: seconds of work, so on a thread of its own, one at a time.
 
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -35,6 +36,7 @@ pub(super) struct Judge {
 #[derive(Default)]
 pub(super) struct Judging {
     state: Arc<Mutex<Course>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
@@ -58,14 +60,14 @@ impl Judging {
 
     /// Begins one; without a thread there is none, and it is due again.
     pub(super) fn begin(
-        &self,
+        &mut self,
         now: Timestamp,
         (fleet, standby, active): (Arc<Fleet>, Judge, Option<Judge>),
         options: &Options,
     ) {
         let (turn, options) = (self.turn(), options.clone());
         // Without a thread the turn is dropped with it: it is over.
-        let _no_thread = tasks::thread("judge", move || {
+        let judging = tasks::thread("judge", move || {
             let began = Moment::now();
             let scored = fleet.score_recent(&standby.loaded.model.reference, RECENT_MAX).unwrap_or_default();
             let took = began.elapsed();
@@ -74,6 +76,15 @@ impl Judging {
                 ..control(now, &standby, (&scored, took), &options)
             }));
         });
+        self.thread = judging.ok();
+    }
+
+    /// Waits for the one that is being made.
+    pub(super) fn settle(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // Its panic was logged by the hook.
+            let _ = thread.join();
+        }
     }
 
     /// Takes the turn to judge.

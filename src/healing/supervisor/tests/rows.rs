@@ -6,7 +6,8 @@ use crate::healing::finding::{Alarm, Finding, Verdict};
 use crate::healing::memory::Health;
 use crate::healing::model::Stage;
 use crate::healing::situation::{
-    ActiveControl, BreakerState, Judged, Leadership, OrderKind, RecordState, StandbyControl, TrialFacts, TrialVerdict,
+    ActiveControl, Asking, BreakerState, Judged, Leadership, OrderKind, RecordState, StandbyControl, TrialFacts,
+    TrialVerdict,
 };
 use crate::healing::table::OnDrift;
 use crate::healing::{Action, Plan};
@@ -270,6 +271,28 @@ fn retraining_waits_while_labels_are_in_doubt() {
     let scene = Scene::proven().finds(about_new(Alarm::InputDrift)).finds(finding(Alarm::LabelFeed, None));
     let mut scene = check(scene, 2_400, &["widen_review"]);
     assert_eq!(held(&scene.after(1))["request_retraining"], "data_in_doubt");
+}
+
+#[test]
+fn a_model_is_asked_for_when_retraining_would_and_again_when_it_would_again() {
+    let asking = |hold: Option<&str>| Some(Asking { hold: hold.map(str::to_owned) });
+    let mut scene = Scene::proven().finds(about_new(Alarm::QualityLost));
+    scene.situation.asking = asking(Some("480 mature frauds are fewer than 600"));
+    // A hold is no failure: it may last for days, and no try is spent on it.
+    assert_eq!(run(&mut scene, 3_000), ["widen_review"]);
+    assert_eq!(held(&scene.after(1))["request_retraining"], "not_yet");
+    scene.situation.asking = asking(None);
+    assert_eq!(run(&mut scene, 10), ["request_retraining"]);
+    // One is under way, or on trial; nothing is held that was done.
+    scene.situation.asking = asking(Some("request 1 is under way"));
+    assert_eq!(run(&mut scene, 600), ["page"]);
+    assert!(!held(&scene.after(1)).contains_key("request_retraining"));
+    // It brought nothing, and the pause is over.
+    scene.situation.asking = asking(None);
+    assert_eq!(run(&mut scene, 3_600), ["request_retraining"]);
+    // Its twin, of whom nobody can tell: once is enough.
+    let mut scene = Scene::proven().finds(about_new(Alarm::QualityLost));
+    assert_eq!(run(&mut scene, 3_000), ["widen_review", "request_retraining"]);
 }
 
 #[test]
