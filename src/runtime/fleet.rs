@@ -152,9 +152,12 @@ struct Inner {
     steps: VecDeque<steps::Step>,
 }
 
+#[derive(Clone)]
 struct RunningTrial {
     model: ModelRef,
     percent: u8,
+    /// How many times too much the active model stopped when the step began.
+    excess: f64,
     trial: Trial,
 }
 

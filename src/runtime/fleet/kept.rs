@@ -34,6 +34,7 @@ struct KeptTrial {
     version: u32,
     model: ModelRef,
     percent: u8,
+    excess: f64,
     trial: Trial,
 }
 
@@ -72,9 +73,12 @@ impl Fleet {
         let on_trial = inner.lives.on_trial().map(|life| (life.model.clone(), life.percent, life.since));
         let Some((model, percent, since)) = on_trial else { return };
         let kept = kept.filter(|kept| (kept.version, &kept.model, kept.percent) == (VERSION, &model, percent));
-        let resumed = kept.and_then(|kept| kept.trial.resumed(options, since, now));
-        let trial = resumed.unwrap_or_else(|| Trial::new(options, percent, now));
-        inner.trial = Some(RunningTrial { model, percent, trial });
+        let resumed = kept.and_then(|kept| {
+            let trial = kept.trial.resumed(&options.beside(kept.excess), since, now)?;
+            Some((kept.excess, trial))
+        });
+        let (excess, trial) = resumed.unwrap_or_else(|| (1.0, Trial::new(options, percent, now)));
+        inner.trial = Some(RunningTrial { model, percent, excess, trial });
     }
 
     /// Keeps the evidence of the trial that runs, when there is more than was last kept. Blocks until it is synced.
@@ -89,8 +93,8 @@ impl Fleet {
                 return;
             }
             *last = (Some(step), running.trial.pairs());
-            let (model, percent, trial) = (running.model.clone(), running.percent, running.trial.clone());
-            KeptTrial { version: VERSION, model, percent, trial }
+            let RunningTrial { model, percent, excess, trial } = running.clone();
+            KeptTrial { version: VERSION, model, percent, excess, trial }
         };
         write(&directory.join(TRIAL), &running);
     }

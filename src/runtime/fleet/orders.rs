@@ -227,11 +227,13 @@ impl Fleet {
             step.as_ref().is_some_and(|(model, percent, _)| (&trial.model, trial.percent) == (model, *percent))
         };
         if !inner.trial.as_ref().is_some_and(is_same) {
-            let asked = self.options.settings.trial.beside(inner.excess());
+            let excess = inner.excess();
+            let asked = self.options.settings.trial.beside(excess);
             inner.trial = step.map(|(model, percent, _)| RunningTrial {
                 trial: Trial::new(&asked, percent, now),
                 model,
                 percent,
+                excess,
             });
         }
         inner.let_go()

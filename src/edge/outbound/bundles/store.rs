@@ -138,6 +138,9 @@ pub(super) fn open(options: &Options) -> Result<(Arc<dyn ObjectStore>, Prefix), 
     Ok((store, prefix))
 }
 
+/// How the library words an answer that refuses.
+const REFUSED: [&str; 2] = ["status code: 401", "status code: 403"];
+
 /// Says which fault an error of a store is.
 pub(super) fn fault(error: &object_store::Error) -> Fault {
     use object_store::Error;
@@ -146,7 +149,12 @@ pub(super) fn fault(error: &object_store::Error) -> Fault {
         Error::NotFound { path, .. } => Fault::Changed(format!("{path} is gone")),
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Fault::Denied(chain(error)),
         Error::InvalidPath { .. } => Fault::Name(format!("a key below the prefix is no path: {}", chain(error))),
-        _ => Fault::Unreachable(chain(error)),
+        _ => {
+            let text = chain(error);
+            // A listing that is refused has no error of its own in the library: the status is in its words only.
+            let is_refused = REFUSED.iter().any(|status| text.contains(status));
+            if is_refused { Fault::Denied(text) } else { Fault::Unreachable(text) }
+        }
     }
 }
 
