@@ -17,6 +17,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 JAVA = pathlib.Path(__file__).resolve().parent.parent / "java"
 ANSWER_WITHIN = 100
+CLOSE_WITHIN = 20
 ERROR_LINES_MAX = 40
 
 
@@ -141,13 +142,17 @@ class Tool:
         return value
 
     def close(self):
-        if self.process.poll() is None:
-            self.process.stdin.close()
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
+        # A program whose broker is gone reads no more: closing its input would wait for whoever still writes into it.
+        late = threading.Timer(CLOSE_WITHIN, self.process.kill)
+        late.start()
+        try:
+            if self.process.poll() is None:
+                self.process.stdin.close()
                 self.process.wait()
+        except OSError:
+            self.process.wait()
+        finally:
+            late.cancel()
 
     def __enter__(self):
         return self
