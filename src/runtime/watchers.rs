@@ -9,8 +9,8 @@
 
 mod frauds;
 mod standby;
+mod waiting;
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::decisions::{Ledger, Record};
@@ -21,7 +21,7 @@ use super::observed::{decided, key_of, observation};
 use super::resident::Loaded;
 use crate::domain::{Calibration, Label, Span, Timestamp};
 use crate::healing::drift::{self, Profile, Watch};
-use crate::healing::quality::{self, Decided, LabelWatch, Labelled};
+use crate::healing::quality::{self, LabelWatch, Labelled};
 use crate::healing::situation::{CalibrationFacts, PairedEvidence, StandbyControl, WatchFacts};
 use crate::healing::{Finding, ModelRef, Verdict};
 use crate::scoring::feature::Source;
@@ -29,9 +29,8 @@ use crate::scoring::window::{LabelFilter, Measure};
 use crate::telemetry::healing::{DriftForgotten, DriftShown};
 use frauds::Frauds;
 use standby::{Judge, Judging};
+use waiting::Waiting;
 
-/// Decisions that wait for their label; beyond it the oldest are forgotten.
-const DECIDED_MAX: usize = 100_000;
 /// How often the distances of inputs are shown.
 const SHOWN_EVERY: Span = Span::from_seconds(10);
 /// Votes from which the detectors can tell something.
@@ -62,8 +61,7 @@ pub struct Watchers {
     standby: Option<ModelRef>,
     calibrated: Option<(ModelRef, Calibration)>,
     labels: LabelWatch,
-    decided: HashMap<u64, Decided>,
-    order: VecDeque<u64>,
+    waiting: Waiting,
     frauds: Frauds,
     /// When the distances of inputs were last shown.
     shown_at: Option<Timestamp>,
@@ -76,6 +74,14 @@ struct Active {
     loaded: Loaded,
     reference: Arc<ModelRef>,
     watch: Watch,
+}
+
+impl Active {
+    /// Tells whether this model was asked for a decision.
+    fn has_decided(&self, record: &Record) -> bool {
+        let (facts, model) = (&record.decision.release, &self.loaded.model);
+        (&facts.model_name, &facts.model_version) == (&model.name, &model.version)
+    }
 }
 
 impl Watchers {
@@ -92,8 +98,7 @@ impl Watchers {
             active: None,
             standby: None,
             calibrated: None,
-            decided: HashMap::new(),
-            order: VecDeque::new(),
+            waiting: Waiting::default(),
             shown_at: None,
             judging: Judging::default(),
             row: Vec::new(),
@@ -103,30 +108,32 @@ impl Watchers {
     /// Sees a decision.
     pub fn observe(&mut self, record: &Record) {
         let Some(active) = &mut self.active else { return };
-        let (facts, model) = (&record.decision.release, &active.loaded.model);
-        if (&facts.model_name, &facts.model_version) != (&model.name, &model.version) {
+        if !active.has_decided(record) {
             // A canary's: its trial compares it.
             return;
         }
         active.watch.observe(&observation(record, active.loaded.schema.inputs(), &mut self.row));
         let decided = decided(record, &active.reference);
         self.labels.decided(&decided);
-        self.order.push_back(decided.transaction);
-        self.decided.insert(decided.transaction, decided);
-        while self.order.len() > DECIDED_MAX {
-            if let Some(oldest) = self.order.pop_front() {
-                self.decided.remove(&oldest);
-            }
-        }
+        self.waiting.put(decided);
     }
 
-    /// Sees a label. One whose decision is forgotten, or was not looked at, tells nothing of a model; a fraud counts
-    /// as long as the ledger has its decision.
+    /// Sees a label, as long as memory or the ledger has its decision. A fraud counts whoever decided; of a model it tells
+    /// only when that is the active one.
     pub fn labelled(&mut self, label: &Label) {
         let is_fraud = label.kind.is_fraud();
         let key = key_of(&label.transaction_id);
-        let decided = self.decided.remove(&key);
-        let occurred_at = decided.as_ref().map(|decided| decided.occurred_at);
+        let (active, ledger) = (&self.active, &self.ledger);
+        let mut occurred_at = None;
+        let decided = self.waiting.take(key, || {
+            let record = ledger.look_up(&label.transaction_id)?;
+            occurred_at = Some(record.transaction.occurred_at());
+            active
+                .as_ref()
+                .filter(|active| active.has_decided(&record))
+                .map(|active| decided(&record, &active.reference))
+        });
+        let occurred_at = decided.as_ref().map(|decided| decided.occurred_at).or(occurred_at);
         let is_asked = occurred_at.is_none() && is_fraud != self.frauds.has(key);
         let recorded = || Some(self.ledger.look_up(&label.transaction_id)?.transaction.occurred_at());
         if let Some(occurred_at) = if is_asked { recorded() } else { occurred_at } {
@@ -140,8 +147,9 @@ impl Watchers {
     pub fn found(&mut self, now: Timestamp) -> Found {
         self.follow(now);
         self.show(now);
+        self.waiting.turn();
         for shadowed in self.fleet.shadowed() {
-            let decided = self.decided.get_mut(&key_of(shadowed.record.transaction.id()));
+            let decided = self.waiting.get_mut(key_of(shadowed.record.transaction.id()));
             if let (Some(decided), true) = (decided, Some(&shadowed.model) == self.standby.as_ref()) {
                 decided.standby_score = shadowed.score;
             }
