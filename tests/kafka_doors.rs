@@ -108,7 +108,7 @@ fn wait_for(service: &Service, what: &str, is_so: impl Fn(&str) -> bool) {
     let deadline = Moment::now().after(PATIENCE);
     loop {
         let (_, health) = service.get("/v1/health");
-        let leadership = health["healing"]["leadership"].as_str().expect("a word").to_owned();
+        let leadership = health["healing"]["leadership"].as_str().unwrap_or("not told yet").to_owned();
         if is_so(&leadership) {
             return;
         }

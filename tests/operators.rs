@@ -8,6 +8,7 @@ use std::time::Duration;
 use fraudd::config::Settings;
 use fraudd::domain::{DecisionSource, DegradedReason};
 use fraudd::healing::Health;
+use fraudd::healing::breaker::Place;
 use fraudd::telemetry::desk::{OUTBOX_RESULTS, RECORD_RESULTS, REKEY_RESULTS, RESTORE_RESULTS};
 use fraudd::telemetry::metrics::{RELOAD_RESULTS, STAGES, STATE_PARTS};
 use fraudd::telemetry::stream_lane::{FAULT_CLASSES, LANE_STATES, PARTITION_STATES};
@@ -77,7 +78,11 @@ fn every_label_value_of_board_and_alerts_exists() {
         ("stage", STAGES.to_vec()),
         ("part", STATE_PARTS.to_vec()),
         ("result", results),
-        ("state", [&LANE_STATES[..], &PARTITION_STATES, &Health::ALL.map(Health::name)].concat()),
+        (
+            "state",
+            [&LANE_STATES[..], &PARTITION_STATES, &Health::ALL.map(Health::name), &Place::ALL.map(Place::name)]
+                .concat(),
+        ),
         ("class", FAULT_CLASSES.to_vec()),
         ("code", first_column(include_str!("../docs/api.md")).into_iter().collect()),
     ];
