@@ -1,22 +1,23 @@
 """Scenarios in which the network between fraudd and the broker is slow, cut, silent."""
 
 import contextlib
+import socket
 import time
 
 from suite.kafka import Cluster
 from suite.proxy import Proxy
 from suite.scenarios import scenario
-from suite.service import free_port
 from suite.traffic import TANGLED
 
 
 @contextlib.contextmanager
 def proxied(suite, name):
     """A cluster of one node that can only be reached through a proxy; the suite's own tools go past it."""
-    port = free_port()
-    cluster = Cluster(suite.folder / f"kafka-{name}", options=["--advertise", f"127.0.0.1:{port}"])
+    # Held from here on: the broker starts for seconds, and somebody else could take the port meanwhile.
+    held = socket.create_server(("127.0.0.1", 0))
+    cluster = Cluster(suite.folder / f"kafka-{name}", options=["--advertise", f"127.0.0.1:{held.getsockname()[1]}"])
     try:
-        with Proxy(port, cluster.ports()[0]) as proxy:
+        with Proxy(held, cluster.ports()[0]) as proxy:
             yield cluster, proxy
     finally:
         suite.drop(cluster)

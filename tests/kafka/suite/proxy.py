@@ -10,7 +10,7 @@ CHUNK = 64 << 10
 
 
 class Proxy:
-    """Forwards one loopback port to another; its faults are switched while it runs. A context manager."""
+    """Forwards a listening socket to a loopback port; its faults are switched while it runs. A context manager."""
 
     def __init__(self, listen, target):
         self.listen, self.target = listen, target
@@ -23,7 +23,7 @@ class Proxy:
     def __enter__(self):
         self.thread.start()
         if not self.open.wait(10):
-            raise OSError(f"the proxy could not listen on {self.listen}")
+            raise OSError(f"the proxy could not serve {self.listen}")
         return self
 
     def __exit__(self, *_):
@@ -32,7 +32,7 @@ class Proxy:
 
     def _run(self):
         asyncio.set_event_loop(self.loop)
-        self.server = self.loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", self.listen))
+        self.server = self.loop.run_until_complete(asyncio.start_server(self._serve, sock=self.listen))
         self.open.set()
         self.loop.run_forever()
         self.server.close()
