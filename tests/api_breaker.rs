@@ -2,25 +2,16 @@
 
 use serde_json::{Value, json};
 
-use fraudd::runtime::inference::library;
+use onnx::runtime_is_here;
 use service::{Service, transaction};
+
+#[path = "shared/onnx.rs"]
+mod onnx;
 
 #[expect(dead_code, reason = "other suites use the rest")]
 mod service;
 
 const MODELS: (&str, &str) = ("FRAUDD__MODELS__ENABLED", "true");
-
-/// Tells whether ONNX Runtime is here; `make test` fetches it first.
-#[expect(clippy::print_stdout, reason = "tells why nothing was tested")]
-fn runtime_is_here() -> bool {
-    match library::open(None) {
-        Ok(_) => true,
-        Err(error) => {
-            println!("skipped: {error}");
-            false
-        }
-    }
-}
 
 fn decide(service: &Service, number: u64) -> Value {
     service.post("/v1/decisions", &transaction(number)).expect("an answer").1

@@ -5,6 +5,11 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+use onnx::runtime_is_here;
+
+#[path = "shared/onnx.rs"]
+mod onnx;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_fraudd");
 /// From then on no label comes.
 const WRONG: &str = "2026-01-07T00:00:00Z";
@@ -32,18 +37,6 @@ fn done(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{}\n{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)
-}
-
-/// Tells whether ONNX Runtime is here; `make test` fetches it first.
-#[expect(clippy::print_stdout, reason = "tells why nothing was tested")]
-fn runtime_is_here() -> bool {
-    match fraudd::runtime::inference::library::open(None) {
-        Ok(_) => true,
-        Err(error) => {
-            println!("skipped: {error}");
-            false
-        }
-    }
 }
 
 /// A history, its labels, and those that came before the feed stopped.

@@ -19,7 +19,7 @@ use fraudd::runtime::entities::{self, Entities};
 use fraudd::runtime::explainer::{self, Budget};
 use fraudd::runtime::guard::{self, Admitted, Watch};
 use fraudd::runtime::host::Host;
-use fraudd::runtime::inference::{Inference, InferenceOptions, ModelFailure, Reached, library};
+use fraudd::runtime::inference::{Inference, InferenceOptions, ModelFailure, Reached};
 use fraudd::runtime::release::{Bundle, gates};
 use fraudd::runtime::resident::{self, Resident};
 use fraudd::runtime::scorer::{self, Answer, Effort, Parts, Request, Scorer};
@@ -30,6 +30,11 @@ use fraudd::scoring::decide::policy::Policy;
 use fraudd::scoring::rule::RuleSet;
 use fraudd::tasks::faults::{Fault, Faults};
 use fraudd::tasks::{self, OnExit, Shutdown};
+
+use onnx::runtime_is_here;
+
+#[path = "shared/onnx.rs"]
+mod onnx;
 
 const MODEL: &str = "card-fraud/1.0.0";
 const T0: i64 = 1_772_359_200;
@@ -51,18 +56,6 @@ fn options() -> Options {
         // Slow is what is far from what a busy machine does to a model that is not.
         slow_after_us: 60_000,
         ..Options::default()
-    }
-}
-
-/// Tells whether ONNX Runtime is here; `make test` fetches it first.
-#[expect(clippy::print_stdout, reason = "tells why nothing was tested")]
-fn runtime_is_here() -> bool {
-    match library::open(None) {
-        Ok(_) => true,
-        Err(error) => {
-            println!("skipped: {error}");
-            false
-        }
     }
 }
 

@@ -10,27 +10,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use fraudd::domain::{Thresholds, Timestamp};
 use fraudd::runtime::clock::Moment;
-use fraudd::runtime::inference::{Inference, InferenceOptions, ModelFailure, OutputChoice, library};
+use fraudd::runtime::inference::{Inference, InferenceOptions, ModelFailure, OutputChoice};
 use fraudd::runtime::release::bundle::{self, Files};
 use fraudd::runtime::release::gates::{self, Gate, Limits, Outcome, Report, child};
 use fraudd::runtime::release::manifest::{Manifest, Role, Tolerance, Training};
 use fraudd::runtime::release::pack::{self, Facts, Packing};
 use fraudd::runtime::release::{Bundle, golden, signature};
 
+use onnx::runtime_is_here;
+
+#[path = "shared/onnx.rs"]
+mod onnx;
+
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/models")
-}
-
-/// Tells whether ONNX Runtime is here; `make test` fetches it first.
-#[expect(clippy::print_stdout, reason = "tells why nothing was tested")]
-fn runtime_is_here() -> bool {
-    match library::open(None) {
-        Ok(_) => true,
-        Err(error) => {
-            println!("skipped: {error}");
-            false
-        }
-    }
 }
 
 fn text(name: &str) -> String {

@@ -11,6 +11,7 @@ mod frauds;
 mod standby;
 mod waiting;
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 
 use super::decisions::{Ledger, Record};
@@ -123,21 +124,17 @@ impl Watchers {
     pub fn labelled(&mut self, label: &Label) {
         let is_fraud = label.kind.is_fraud();
         let key = key_of(&label.transaction_id);
-        let (active, ledger) = (&self.active, &self.ledger);
-        let mut occurred_at = None;
+        // Looked up at most once, and only if somebody wants it.
+        let found = LazyCell::new(|| self.ledger.look_up(&label.transaction_id));
         let decided = self.waiting.take(key, || {
-            let record = ledger.look_up(&label.transaction_id)?;
-            occurred_at = Some(record.transaction.occurred_at());
-            active
-                .as_ref()
-                .filter(|active| active.has_decided(&record))
-                .map(|active| decided(&record, &active.reference))
+            let (record, active) = (found.as_ref()?, self.active.as_ref()?);
+            active.has_decided(record).then(|| decided(record, &active.reference))
         });
-        let occurred_at = decided.as_ref().map(|decided| decided.occurred_at).or(occurred_at);
-        let is_asked = occurred_at.is_none() && is_fraud != self.frauds.has(key);
-        let recorded = || Some(self.ledger.look_up(&label.transaction_id)?.transaction.occurred_at());
-        if let Some(occurred_at) = if is_asked { recorded() } else { occurred_at } {
-            self.frauds.note(key, occurred_at, is_fraud);
+        if is_fraud != self.frauds.has(key) {
+            let recorded = || found.as_ref().map(|record| record.transaction.occurred_at());
+            if let Some(occurred_at) = decided.as_ref().map(|decided| decided.occurred_at).or_else(recorded) {
+                self.frauds.note(key, occurred_at, is_fraud);
+            }
         }
         let Some(decided) = decided else { return };
         self.labels.labelled(&Labelled { decided, is_fraud, labelled_at: label.occurred_at });

@@ -3,14 +3,16 @@
 //! Events write here; `/metrics` reads here. Gauges that somebody else knows (entities, ledger, queue)
 //! are set just before a scrape through [`Metrics::before_scrape`].
 
+mod builder;
+
 use std::sync::{Arc, LazyLock};
 
 use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{
-    Counter, Encoder, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
-};
+use prometheus::{Counter, Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
+
+pub(super) use builder::Builder;
 
 use super::bundles::Bundles;
 use super::desk::Desk;
@@ -384,85 +386,6 @@ impl Store {
             unpublished_lost: build
                 .counter("fraudd_store_unpublished_lost_total", "Decisions let go before they were published."),
         }
-    }
-}
-
-pub(super) struct Builder {
-    registry: Registry,
-}
-
-const CONSTANT: &str = "names, labels and help are constants of this file, each registered once";
-
-impl Builder {
-    pub(super) fn register(&self, collector: impl Collector + 'static) {
-        self.registry.register(Box::new(collector)).expect(CONSTANT);
-    }
-
-    pub(super) fn counter(&self, name: &str, help: &str) -> IntCounter {
-        let counter = IntCounter::new(name, help).expect(CONSTANT);
-        self.register(counter.clone());
-        counter
-    }
-
-    fn seconds(&self, name: &str, help: &str) -> Counter {
-        let counter = Counter::new(name, help).expect(CONSTANT);
-        self.register(counter.clone());
-        counter
-    }
-
-    pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-        let counters = IntCounterVec::new(Opts::new(name, help), labels).expect(CONSTANT);
-        self.register(counters.clone());
-        counters
-    }
-
-    /// Builds counters of which those of `values`, which alerts look at, are there from the start: an
-    /// increase from nothing is no increase to Prometheus.
-    pub(super) fn counters_from_start(
-        &self,
-        (name, help): (&str, &str),
-        label: &str,
-        values: &[&str],
-    ) -> IntCounterVec {
-        let counters = self.counters(name, help, &[label]);
-        for value in values {
-            counters.with_label_values(&[value]);
-        }
-        counters
-    }
-
-    /// Builds a counter per value of one label.
-    pub(super) fn by_label(&self, name: &str, help: &str, label: &str, values: &[&str]) -> Vec<IntCounter> {
-        let counters = self.counters(name, help, &[label]);
-        values.iter().map(|value| counters.with_label_values(&[value])).collect()
-    }
-
-    /// Builds a counter per outcome and source, in the order of [`Metrics::decision`].
-    fn decisions(&self) -> Vec<IntCounter> {
-        let help = "Decisions made, by outcome and by who made them.";
-        let counters = self.counters("fraudd_decisions_total", help, &["outcome", "source"]);
-        let of = |outcome: Outcome| {
-            DecisionSource::ALL.map(|source| counters.with_label_values(&[outcome.name(), source.name()]))
-        };
-        Outcome::ALL.into_iter().flat_map(of).collect()
-    }
-
-    pub(super) fn gauge(&self, name: &str, help: &str) -> IntGauge {
-        let gauge = IntGauge::new(name, help).expect(CONSTANT);
-        self.register(gauge.clone());
-        gauge
-    }
-
-    pub(super) fn float_gauge(&self, name: &str, help: &str) -> Gauge {
-        let gauge = Gauge::new(name, help).expect(CONSTANT);
-        self.register(gauge.clone());
-        gauge
-    }
-
-    pub(super) fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-        let gauges = IntGaugeVec::new(Opts::new(name, help), labels).expect(CONSTANT);
-        self.register(gauges.clone());
-        gauges
     }
 }
 

@@ -6,6 +6,7 @@ use fraudd::runtime::release::gates::Limits;
 use fraudd::runtime::release::signature;
 
 use super::support::{SECRET, Setup, World, onnx, packed, person, repack, runtime_is_here, sign, with_model, world};
+use crate::bundles::miscalibrate;
 
 /// Puts a bundle into the directory, lets the fleet find it, and tries every door with it.
 async fn never_answers(world: &World, what: &str, version: &str, files: &Files, reason: &str) {
@@ -68,18 +69,8 @@ async fn a_model_of_wrong_calibration_or_a_foreign_hand_is_refused() {
         return;
     }
     let world = world(&Setup::default());
-    // Every fraud of the golden rows stands for a tenth of one: the scores promise ten times as many as there are.
     let mut files = packed("logistic_double", "logistic", "20");
-    let golden = String::from_utf8(files[bundle::GOLDEN].to_vec()).expect("text");
-    let fewer = golden.lines().map(|line| {
-        let mut row: serde_json::Value = serde_json::from_str(line).expect("a row");
-        if row["label"] == true {
-            row["weight"] = 0.1.into();
-        }
-        format!("{row}\n")
-    });
-    files.insert(bundle::GOLDEN.to_owned(), fewer.collect::<String>().into());
-    repack(&mut files, |_| {});
+    miscalibrate(&mut files);
     never_answers(&world, "wrong calibration", "20", &files, "Calibration").await;
     let mut forged = packed("logistic_double", "logistic", "21");
     let text = signature::sign(&forged[bundle::MANIFEST], &signature::hex(&[4; 32])).expect("signed");

@@ -7,3 +7,8 @@ mod orders;
 mod storm;
 mod support;
 mod trials;
+
+#[path = "../shared/bundles.rs"]
+mod bundles;
+#[path = "../shared/onnx.rs"]
+mod onnx;

@@ -15,10 +15,10 @@ use fraudd::runtime::decisions::{self, Ledger, Record};
 use fraudd::runtime::entities::{self, Entities};
 use fraudd::runtime::explainer::{self, Budget};
 use fraudd::runtime::fleet::{self, Fleet, Register};
-use fraudd::runtime::inference::{InferenceOptions, OutputChoice, library};
+use fraudd::runtime::inference::{InferenceOptions, OutputChoice};
 use fraudd::runtime::release::bundle::{self, Files};
 use fraudd::runtime::release::gates::Limits;
-use fraudd::runtime::release::manifest::{Manifest, Role, Tolerance, Training};
+use fraudd::runtime::release::manifest::{Role, Tolerance, Training};
 use fraudd::runtime::release::pack::{self, Facts, Packing};
 use fraudd::runtime::release::{golden, signature};
 use fraudd::runtime::resident::{self, Resident};
@@ -30,19 +30,10 @@ use fraudd::scoring::decide::policy::Policy;
 use fraudd::scoring::feature::Schema;
 use fraudd::scoring::rule::RuleSet;
 
-pub(crate) const SECRET: [u8; 32] = [3; 32];
+pub(crate) use crate::bundles::repack;
+pub(crate) use crate::onnx::runtime_is_here;
 
-/// Tells whether ONNX Runtime is here; `make test` fetches it first.
-#[expect(clippy::print_stdout, reason = "tells why nothing was tested")]
-pub(crate) fn runtime_is_here() -> bool {
-    match library::open(None) {
-        Ok(_) => true,
-        Err(error) => {
-            println!("skipped: {error}");
-            false
-        }
-    }
-}
+pub(crate) const SECRET: [u8; 32] = [3; 32];
 
 pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -84,16 +75,6 @@ pub(crate) fn packed(model: &str, golden_name: &str, version: &str) -> Files {
         },
     })
     .unwrap_or_else(|error| panic!("{model}: {error}"))
-}
-
-/// Hashes the files anew, as if they had been packed so.
-pub(crate) fn repack(files: &mut Files, edit: impl FnOnce(&mut Manifest)) {
-    let mut manifest = Manifest::parse(std::str::from_utf8(&files[bundle::MANIFEST]).expect("text")).expect("parsed");
-    for name in bundle::HASHED {
-        manifest.files.insert(name.to_owned(), bundle::sha256(&files[name]));
-    }
-    edit(&mut manifest);
-    files.insert(bundle::MANIFEST.to_owned(), toml::to_string(&manifest).expect("written").into());
 }
 
 /// A good bundle with another model in it, hashed as if it had been packed so.

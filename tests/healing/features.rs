@@ -25,14 +25,14 @@ async fn a_lost_feature_is_masked_until_it_is_back() {
     assert!(is_masked(&world) && world.active() == "1");
     world.until(Traffic::default(), "it counts again", |world| !is_masked(world)).await;
     let after = world.round(Traffic::default()).await;
-    assert!(after.iter().all(|record| record.decision.degraded.is_empty()));
+    assert!(after.iter().all(|record| record.decision.degraded.is_empty()), "{}", world.told());
     let directory = world.close();
     let lines = record::read(directory.path());
     let (_, masked) = record::done(&lines, "mask", "done");
     let (unmasked, _) = record::done(&lines, "unmask", "done");
     assert!(masked < unmasked);
     let names = record::names(&lines);
-    assert!(names.iter().all(|name| ["mask", "unmask", "page"].contains(&name.as_str())), "{names:?}");
+    assert!(names.iter().all(|name| ["mask", "unmask", "page"].contains(&name.as_str())), "{lines:#?}");
     record::is_whole(directory.path());
 }
 

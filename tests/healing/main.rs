@@ -17,3 +17,8 @@ mod restarts;
 mod support;
 mod trials;
 mod union;
+
+#[path = "../shared/bundles.rs"]
+mod bundles;
+#[path = "../shared/onnx.rs"]
+mod onnx;

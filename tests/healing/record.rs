@@ -8,6 +8,7 @@ use fraudd::runtime::audit::{Kind, Line};
 use serde_json::Value;
 
 /// One line: its number, kind and body.
+#[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) seq: u64,
     pub(crate) kind: Kind,

@@ -20,15 +20,18 @@ use fraudd::healing::trial;
 use fraudd::runtime::clock::{Clock, Moment};
 use fraudd::runtime::decisions::Record;
 use fraudd::runtime::healer::HealingView;
-use fraudd::runtime::inference::library;
 use fraudd::runtime::release::bundle::{self, Files};
-use fraudd::runtime::release::manifest::{Manifest, Role, Tolerance, Training};
+use fraudd::runtime::release::manifest::{Role, Tolerance, Training};
 use fraudd::runtime::release::pack::{self, Facts, Packing};
 use fraudd::runtime::release::{golden, signature};
 use fraudd::runtime::scorer::{Answer, Effort, Request};
 use fraudd::tasks::faults::Faults;
 use fraudd::tasks::{self, Shutdown};
 use futures_util::future::join_all;
+
+use crate::bundles::miscalibrate;
+
+pub(crate) use crate::onnx::runtime_is_here;
 
 const SECRET: [u8; 32] = [3; 32];
 /// How long a story waits for what must come.
@@ -84,18 +87,6 @@ pub(crate) fn windowed() -> String {
     SCHEMA
         .replacen("[[feature]]\nname = \"amount\"", entity, 1)
         .replace("field = \"attributes.weekend\"", "entity = \"customer\"\naggregate = \"count\"\nwindow = \"7d\"")
-}
-
-/// Tells whether ONNX Runtime is here; `make test` fetches it first.
-#[expect(clippy::print_stdout, reason = "tells why nothing was tested")]
-pub(crate) fn runtime_is_here() -> bool {
-    match library::open(None) {
-        Ok(_) => true,
-        Err(error) => {
-            println!("skipped: {error}");
-            false
-        }
-    }
 }
 
 fn small(name: &str) -> PathBuf {
@@ -173,22 +164,10 @@ impl Recipe {
     }
 }
 
-/// Packs a bundle that no gate of calibration lets in: every fraud of its golden rows stands for a tenth of one.
+/// Packs a bundle that no gate of calibration lets in.
 pub(crate) fn badly_calibrated(version: &str) -> Files {
     let mut files = Recipe::default().pack(version);
-    let golden = String::from_utf8(files[bundle::GOLDEN].to_vec()).expect("text");
-    let fewer = golden.lines().map(|line| {
-        let mut row: serde_json::Value = serde_json::from_str(line).expect("a row");
-        if row["label"] == true {
-            row["weight"] = 0.1.into();
-        }
-        format!("{row}\n")
-    });
-    files.insert(bundle::GOLDEN.to_owned(), fewer.collect::<String>().into());
-    let text = std::str::from_utf8(&files[bundle::MANIFEST]).expect("text");
-    let mut manifest = Manifest::parse(text).expect("a manifest");
-    manifest.files.insert(bundle::GOLDEN.to_owned(), bundle::sha256(&files[bundle::GOLDEN]));
-    files.insert(bundle::MANIFEST.to_owned(), toml::to_string(&manifest).expect("written").into());
+    miscalibrate(&mut files);
     files
 }
 

@@ -6,3 +6,6 @@ mod calls;
 mod kinds;
 mod repository;
 mod support;
+
+#[path = "../shared/onnx.rs"]
+mod onnx;

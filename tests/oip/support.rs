@@ -7,19 +7,9 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-pub(super) const MODEL: &str = "/v2/models/card-fraud/versions/1.0.0";
+pub(crate) use crate::onnx::runtime_is_here;
 
-/// Tells whether ONNX Runtime is here; `make test` fetches it first.
-#[expect(clippy::print_stdout, reason = "tells why nothing was tested")]
-pub(super) fn runtime_is_here() -> bool {
-    match fraudd::runtime::inference::library::open(None) {
-        Ok(_) => true,
-        Err(error) => {
-            println!("skipped: {error}");
-            false
-        }
-    }
-}
+pub(super) const MODEL: &str = "/v2/models/card-fraud/versions/1.0.0";
 
 pub(super) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -99,8 +99,9 @@ impl Watch {
         let over = over.reduce(Over::and).map(|over| Over { fresh: self.standing_log(), ..over });
         match self.distribution_limits().step(standing, log, 0.0, over) {
             Step::Keep if over.is_some_and(|over| over.log >= self.limits.ended) => {
+                // What was named is over, yet others moved, or the same moved again: they are named from now on.
                 for place in std::mem::take(&mut self.attributed) {
-                    self.inputs[place].channel.iter_mut().for_each(Channel::clear);
+                    self.inputs[place].channel.iter_mut().for_each(Channel::go_on);
                 }
                 self.name_moved();
             }

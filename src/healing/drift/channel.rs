@@ -45,8 +45,9 @@ pub struct Channel {
     stuck_worths: (f64, f64),
     stuck: Run,
     mirror: Option<Mirror>,
-    /// Runs since the mirror began to gain; empty while nothing alarmed.
+    /// Runs since the mirror began to gain, and blocks in them; empty while nothing alarmed.
     fresh: Vec<Run>,
+    fresh_blocks: u64,
     stuck_mirror: Option<Mirror>,
     blocks: u64,
     votes: u64,
@@ -93,6 +94,7 @@ impl Channel {
             stuck: Run::default(),
             mirror: None,
             fresh: Vec::new(),
+            fresh_blocks: 0,
             stuck_mirror: None,
             blocks: 0,
             votes: 0,
@@ -123,10 +125,14 @@ impl Channel {
             let worth = self.stuck_worths.0 * f64::from(hits) + self.stuck_worths.1 * f64::from(cast - hits);
             self.stuck.add(worth, ceilings.acting);
         }
+        let goes_on = |mirror: &Option<Mirror>| mirror.as_ref().is_some_and(|mirror| mirror.log() < GOES_ON);
+        let went_on = goes_on(&self.mirror);
         for mirror in [&mut self.mirror, &mut self.stuck_mirror].into_iter().flatten() {
             votes.clone().for_each(|bin| mirror.vote(bin, ceilings.ended));
         }
-        let goes_on = self.mirror.as_ref().is_some_and(|mirror| mirror.log() < GOES_ON);
+        // The block in which it ends still holds votes of the change: they say nothing of moving again.
+        let goes_on = went_on || goes_on(&self.mirror);
+        self.fresh_blocks = if goes_on { 0 } else { self.fresh_blocks + 1 };
         for (run, factor) in self.fresh.iter_mut().zip(&self.factors) {
             if goes_on {
                 run.clear();
@@ -271,6 +277,14 @@ impl Channel {
         self.fresh.clear();
     }
 
+    /// Forgets what alarmed and is over; what speaks for moving again since then stays.
+    pub fn go_on(&mut self) {
+        if self.mirror.take().is_some() {
+            self.runs = std::mem::take(&mut self.fresh);
+            self.blocks = self.fresh_blocks;
+        }
+    }
+
     /// Forgets the evidence that it stands still.
     pub fn clear_stuck(&mut self) {
         self.stuck.clear();
@@ -344,6 +358,49 @@ mod tests {
                 prop_assert!(ours >= exact * (1.0 - 4e-6), "{power}: {ours} {exact}");
             }
         }
+    }
+
+    const CEILINGS: Ceilings = Ceilings { acting: 1e300, ended: 1e300 };
+    const BINS: usize = 24;
+
+    /// A uniform distribution that stood still for 600 votes, and did so for `last` votes more in the block of its return.
+    fn returned(last: usize) -> Channel {
+        let mut channel = Channel::new(Tolerance::new(&[1.0 / BINS as f64; BINS], 10_000_000, 0.15, 0.0), 25);
+        let mut votes = (0..).map(|vote| (vote * 7) % BINS);
+        let mut block = |channel: &mut Channel, still: usize| {
+            let rest: Vec<usize> = votes.by_ref().take(25 - still).collect();
+            let votes = std::iter::repeat_n(0, still).chain(rest);
+            channel.block(&votes, CEILINGS);
+        };
+        (0..40).for_each(|_| block(&mut channel, 0));
+        (0..12).for_each(|_| block(&mut channel, 25));
+        channel.alarmed();
+        (0..12).for_each(|_| block(&mut channel, 25));
+        block(&mut channel, last);
+        (0..4).for_each(|_| block(&mut channel, 0));
+        channel
+    }
+
+    #[test]
+    fn the_block_in_which_a_change_ends_says_nothing_of_another_one() {
+        for last in 0..=25 {
+            let mut channel = returned(last);
+            let over = channel.over().expect("it alarmed");
+            assert!(over.log > 10.0 && over.fresh < 4.0, "{last}: {over:?}");
+            assert!(channel.log() > 100.0, "the change itself stays known until it is forgotten");
+            channel.go_on();
+            assert!(channel.over().is_none() && channel.log() < 4.0 && channel.e_value() < 4.0, "{last}");
+        }
+    }
+
+    #[test]
+    fn what_moves_again_after_an_end_stays_known() {
+        let mut channel = returned(0);
+        (0..4).for_each(|_| channel.block(&[BINS - 1; 25].into_iter(), CEILINGS));
+        let over = channel.over().expect("it alarmed");
+        assert!(over.fresh > 20.0, "{over:?}");
+        channel.go_on();
+        assert!((channel.log() - over.fresh).abs() < 1e-9 && channel.e_value() > 1e6, "{}", channel.log());
     }
 
     #[test]

@@ -1,38 +1,22 @@
 //! Each row of the table, with the look-alike that must not trigger it.
 
 use super::scene::{Scene, finding, held, model, names};
-use crate::domain::{Span, Timestamp};
 use crate::healing::finding::{Alarm, Finding, Verdict};
 use crate::healing::memory::Health;
-use crate::healing::model::Stage;
-use crate::healing::situation::{
-    ActiveControl, Asking, BreakerState, Judged, Leadership, OrderKind, RecordState, StandbyControl, TrialFacts,
-    TrialVerdict,
-};
+use crate::healing::situation::{ActiveControl, Asking, Judged, RecordState, StandbyControl};
 use crate::healing::table::OnDrift;
 use crate::healing::{Action, Plan};
 
-fn about_new(alarm: Alarm) -> Finding {
+pub(super) fn about_new(alarm: Alarm) -> Finding {
     finding(alarm, Some("new"))
 }
 
-/// Plans every ten seconds for a while, performs it all, and returns what was planned at all.
-fn run(scene: &mut Scene, seconds: i64) -> Vec<&'static str> {
-    let mut all = Vec::new();
-    for _ in 0..seconds / 10 {
-        let planned = scene.after(10);
-        all.extend(names(&planned));
-        scene.perform(&planned);
-    }
-    all
-}
-
-fn check(mut scene: Scene, seconds: i64, expected: &[&str]) -> Scene {
-    assert_eq!(run(&mut scene, seconds), expected, "{:?}", scene.memory.holds);
+pub(super) fn check(mut scene: Scene, seconds: i64, expected: &[&str]) -> Scene {
+    assert_eq!(scene.run(seconds), expected, "{:?}", scene.memory.holds);
     scene
 }
 
-fn swaps_to(planned: &Plan, version: &str) -> bool {
+pub(super) fn swaps_to(planned: &Plan, version: &str) -> bool {
     planned.actions.iter().any(|planned| matches!(&planned.action, Action::Swap { to, .. } if *to == model(version)))
 }
 
@@ -88,7 +72,7 @@ fn a_golden_mismatch_silences_the_model_until_another_answers() {
     );
     scene.situation.watch.votes = 1_000;
     scene.situation.watch.is_conclusive = true;
-    assert_eq!(run(&mut scene, 120), [] as [&str; 0]);
+    assert_eq!(scene.run(120), [] as [&str; 0]);
     assert_eq!(scene.memory.health, Health::Healthy);
 }
 
@@ -122,7 +106,7 @@ fn drift_of_a_new_release_swaps_when_the_old_one_passes_here() {
     // The twin: the old one does not pass the alarming channel either, so the world moved.
     let scene = Scene::fresh().standby_in_control().control(|control| control.scores = Judged::OutOfControl);
     let mut scene = check(scene.finds(about_new(Alarm::ScoreDrift)), 1_200, &["widen_review"]);
-    assert_eq!(run(&mut scene, 3_000), ["request_retraining", "page"]);
+    assert_eq!(scene.run(3_000), ["request_retraining", "page"]);
     // And the old one unjudged, or judged on too little, is no evidence.
     check(Scene::fresh().finds(about_new(Alarm::ScoreDrift)), 600, &["widen_review"]);
     let scene = Scene::fresh().standby_in_control().control(|control| control.events = 100);
@@ -197,11 +181,11 @@ fn a_broken_feature_is_masked_and_explains_the_drift_it_makes() {
     assert_eq!(planned.actions[0].action, Action::Mask { feature: "tx_amount".into() });
     assert_eq!((planned.actions.len(), held(&planned)[""]), (1, "explained"));
     scene.perform(&planned);
-    assert_eq!(run(&mut scene, 600), [] as [&str; 0]);
+    assert_eq!(scene.run(600), [] as [&str; 0]);
     // It comes back: the mask ends a while after, and not before.
     scene.situation.findings.clear();
-    assert_eq!(run(&mut scene, 60), [] as [&str; 0]);
-    assert_eq!(run(&mut scene, 60), ["unmask"]);
+    assert_eq!(scene.run(60), [] as [&str; 0]);
+    assert_eq!(scene.run(60), ["unmask"]);
     assert_eq!(scene.memory.health, Health::Healthy);
     // The twin, a new policy of nulls that is only advisory, masks nothing.
     let advisory = Finding { verdict: Verdict::Advisory, ..broken() };
@@ -233,7 +217,7 @@ fn an_attack_tightens_and_a_sale_does_not() {
     let scene = Scene::fresh().standby_in_control().finds(surge(0.6)).finds(about_new(Alarm::ScoreDrift));
     let mut scene = check(scene, 600, &["tighten", "page"]);
     scene.situation.findings.clear();
-    assert_eq!(run(&mut scene, 120), ["relax"]);
+    assert_eq!(scene.run(120), ["relax"]);
     // One merchant under attack counts, too; a merchant that always has most of the traffic does not.
     let merchant = |traffic: f64| {
         let mut surge = surge(0.0);
@@ -279,20 +263,20 @@ fn a_model_is_asked_for_when_retraining_would_and_again_when_it_would_again() {
     let mut scene = Scene::proven().finds(about_new(Alarm::QualityLost));
     scene.situation.asking = asking(Some("480 mature frauds are fewer than 600"));
     // A hold is no failure: it may last for days, and no try is spent on it.
-    assert_eq!(run(&mut scene, 3_000), ["widen_review"]);
+    assert_eq!(scene.run(3_000), ["widen_review"]);
     assert_eq!(held(&scene.after(1))["request_retraining"], "not_yet");
     scene.situation.asking = asking(None);
-    assert_eq!(run(&mut scene, 10), ["request_retraining"]);
+    assert_eq!(scene.run(10), ["request_retraining"]);
     // One is under way, or on trial; nothing is held that was done.
     scene.situation.asking = asking(Some("request 1 is under way"));
-    assert_eq!(run(&mut scene, 600), ["page"]);
+    assert_eq!(scene.run(600), ["page"]);
     assert!(!held(&scene.after(1)).contains_key("request_retraining"));
     // It brought nothing, and the pause is over.
     scene.situation.asking = asking(None);
-    assert_eq!(run(&mut scene, 3_600), ["request_retraining"]);
+    assert_eq!(scene.run(3_600), ["request_retraining"]);
     // Its twin, of whom nobody can tell: once is enough.
     let mut scene = Scene::proven().finds(about_new(Alarm::QualityLost));
-    assert_eq!(run(&mut scene, 3_000), ["widen_review", "request_retraining"]);
+    assert_eq!(scene.run(3_000), ["widen_review", "request_retraining"]);
 }
 
 #[test]
@@ -308,7 +292,7 @@ fn lost_quality_swaps_only_for_a_better_standby() {
 #[test]
 fn calibration_changes_the_map_only() {
     let mut scene = Scene::proven().standby_in_control().finds(about_new(Alarm::CalibrationOff));
-    assert_eq!(run(&mut scene, 600), ["recalibrate"]);
+    assert_eq!(scene.run(600), ["recalibrate"]);
     let mut scene = Scene::proven().finds(about_new(Alarm::CalibrationOff));
     let mut all = Vec::new();
     for _ in 0..20 {
@@ -356,207 +340,4 @@ fn while_nothing_can_be_written_down_only_protection_is_done() {
     scene.situation.findings.pop();
     let planned = scene.after(1);
     assert_eq!(names(&planned), ["swap", "quarantine"]);
-}
-
-#[test]
-fn a_swap_that_does_not_help_is_taken_back_once() {
-    let mut scene = Scene::proven().standby_in_control().finds(about_new(Alarm::InputDrift));
-    let mut all = run(&mut scene, 20);
-    // The standby drifts as well: the world moved.
-    scene.situation.findings.push(finding(Alarm::InputDrift, Some("old")));
-    all.extend(run(&mut scene, 20));
-    assert_eq!(scene.situation.active(), Some(&model("new")));
-    scene.situation.findings.push(about_new(Alarm::InputDrift));
-    scene.situation.watch.is_conclusive = true;
-    let mut scene = scene.standby_in_control();
-    all.extend(run(&mut scene, 3_600));
-    assert_eq!(all.iter().filter(|name| **name == "swap").count(), 2, "{all:?}");
-    assert!(all.contains(&"widen_review"), "it protects instead: {all:?}");
-    assert_eq!(held(&scene.after(1))["swap"], "returning");
-}
-
-#[test]
-fn labels_have_the_last_word_on_a_quiet_standby() {
-    let mut scene = Scene::proven().standby_in_control().finds(about_new(Alarm::InputDrift));
-    run(&mut scene, 10);
-    let planned = scene.after(10);
-    scene.perform(&planned);
-    assert_eq!(scene.situation.active(), Some(&model("old")));
-    scene.situation.watch.is_conclusive = true;
-    let mut pairs = Scene::proven().labels_say(12.0, 0.0).situation.paired.expect("pairs");
-    (pairs.active, pairs.standby) = (model("old"), model("new"));
-    scene.situation.paired = Some(pairs);
-    let planned = scene.after(5);
-    assert!(swaps_to(&planned, "new"), "{planned:?}");
-    assert!(!planned.verified[0].is_good);
-}
-
-#[test]
-fn without_evidence_a_swap_stays_and_people_are_told() {
-    let mut scene = Scene::proven().standby_in_control().finds(about_new(Alarm::InputDrift));
-    run(&mut scene, 20);
-    assert_eq!(run(&mut scene, 3_600), ["page"]);
-    assert_eq!((scene.situation.active(), scene.memory.health), (Some(&model("old")), Health::Recovering));
-}
-
-#[test]
-fn a_spent_budget_locks_until_a_person_unlocks() {
-    let mut scene = Scene::proven().standby_in_control().finds(about_new(Alarm::ModelFault));
-    scene.table.budget.swap.hour = 0;
-    let all = run(&mut scene, 120);
-    assert_eq!(all, ["restart_inference", "lock", "page", "rules_only", "page"]);
-    assert_eq!(scene.memory.health, Health::Locked);
-    // The fault ends; what protects stays.
-    scene.situation.findings.clear();
-    assert_eq!(run(&mut scene, 3_600), [] as [&str; 0]);
-    assert_eq!(held(&scene.after(1))["model_again"], "locked");
-    scene.orders(OrderKind::Unlock);
-    assert_eq!(run(&mut scene, 60), ["model_again"]);
-    assert_eq!(scene.memory.health, Health::Healthy);
-}
-
-#[test]
-fn people_order_safe_mode_and_its_end() {
-    let mut scene = Scene::proven();
-    scene.orders(OrderKind::SafeMode);
-    assert_eq!(run(&mut scene, 60), ["rules_only"]);
-    assert_eq!(scene.memory.health, Health::SafeMode);
-    scene.orders(OrderKind::Resume);
-    assert_eq!(run(&mut scene, 60), ["model_again"]);
-    assert_eq!(scene.memory.health, Health::Healthy);
-    scene.orders(OrderKind::Lock);
-    let mut scene = check(scene.standby_in_control().finds(about_new(Alarm::InputDrift)), 600, &["widen_review"]);
-    assert_eq!(scene.memory.health, Health::Locked);
-    assert_eq!(held(&scene.after(1))["swap"], "locked");
-}
-
-#[test]
-fn a_trial_goes_step_by_step_to_active_or_out() {
-    let candidate = model("next");
-    let trial = |percent, verdict, now: Timestamp| TrialFacts {
-        model: model("next"),
-        stage: if percent == 0 { Stage::Shadow } else { Stage::Canary },
-        percent,
-        since: now,
-        verdict,
-        figures: [("flip_rate".to_owned(), 0.001)].into(),
-    };
-    let mut scene = Scene::proven();
-    scene.situation.fleet.waiting.push(candidate.clone());
-    let planned = scene.after(1);
-    assert_eq!(planned.actions[0].action, Action::Promote { model: candidate.clone(), percent: 0 });
-    scene.perform(&planned);
-    scene.situation.fleet.waiting.clear();
-    let mut percents = Vec::new();
-    let mut percent = 0;
-    while percent < 100 {
-        let now = scene.situation.now;
-        scene.situation.fleet.trial = Some(trial(percent, TrialVerdict::Going, now));
-        assert_eq!(run(&mut scene, 120), [] as [&str; 0]);
-        scene.situation.fleet.trial = Some(trial(percent, TrialVerdict::Inconclusive, now));
-        assert_eq!(run(&mut scene, 120), [] as [&str; 0]);
-        scene.situation.fleet.trial = Some(trial(percent, TrialVerdict::Won, now));
-        let planned = scene.after(1);
-        let Action::Promote { percent: next, .. } = planned.actions[0].action else { panic!("{planned:?}") };
-        scene.perform(&planned);
-        percents.push(next);
-        percent = next;
-    }
-    assert_eq!(percents, [1, 5, 25, 50, 100]);
-    let mut scene = Scene::proven();
-    scene.situation.fleet.trial = Some(trial(5, TrialVerdict::Lost, scene.situation.now));
-    let planned = scene.after(1);
-    assert_eq!(names(&planned), ["quarantine", "page"]);
-    // The twin: what looks like a win while a feature is broken moves nothing.
-    let broken = Finding { subject: Some("tx_amount".into()), ..about_new(Alarm::BrokenFeature) };
-    let mut scene = Scene::proven().finds(broken);
-    scene.situation.fleet.trial = Some(trial(5, TrialVerdict::Won, scene.situation.now));
-    let planned = scene.after(1);
-    assert_eq!((names(&planned), held(&planned)["promote"]), (vec!["mask"], "data_in_doubt"));
-}
-
-#[test]
-fn an_instance_among_several_protects_and_advises() {
-    let won = |scene: &mut Scene| {
-        let now = scene.situation.now;
-        let stage = Stage::Shadow;
-        let verdict = TrialVerdict::Won;
-        let trial = TrialFacts { model: model("next"), stage, percent: 0, since: now, verdict, figures: [].into() };
-        scene.situation.fleet.trial = Some(trial);
-    };
-    for leadership in [Leadership::Leads, Leadership::Follows, Leadership::Unknown] {
-        let mut scene = Scene::proven();
-        scene.situation.leadership = leadership;
-        // What answers nobody may begin: its figures are for people.
-        scene.situation.fleet.waiting.push(model("next"));
-        assert_eq!(names(&scene.after(1)), ["promote"], "{leadership:?}");
-        scene.situation.fleet.waiting.clear();
-        won(&mut scene);
-        let planned = scene.after(60);
-        assert_eq!((names(&planned), held(&planned)["promote"]), (vec![], "not_leader"), "{leadership:?}");
-        // It still protects itself: the last validated one comes back.
-        let mut scene = Scene::fresh().standby_in_control().finds(about_new(Alarm::ModelFault));
-        scene.situation.leadership = leadership;
-        assert_eq!(names(&scene.after(1)), ["swap", "quarantine", "page"], "{leadership:?}");
-    }
-    // The twin: nobody else is there.
-    let mut scene = Scene::proven();
-    won(&mut scene);
-    assert_eq!(names(&scene.after(1)), ["promote"]);
-}
-
-#[test]
-fn one_instance_of_several_asks_for_a_new_model() {
-    for (leadership, asks) in [
-        (Leadership::Alone, true),
-        (Leadership::Leads, true),
-        (Leadership::Follows, false),
-        (Leadership::Unknown, false),
-    ] {
-        let mut scene = Scene::proven().finds(about_new(Alarm::InputDrift));
-        scene.situation.leadership = leadership;
-        let done = run(&mut scene, 3_000);
-        assert_eq!(done.contains(&"request_retraining"), asks, "{leadership:?}: {done:?}");
-        if !asks {
-            assert_eq!(held(&scene.after(1))["request_retraining"], "not_leader");
-        }
-    }
-}
-
-#[test]
-fn who_leads_is_who_has_the_first_partition() {
-    let check = |here: &[u32], leadership| assert_eq!(Leadership::of(here, 3), leadership, "{here:?}");
-    check(&[], Leadership::Unknown);
-    check(&[2, 0, 1], Leadership::Alone);
-    check(&[0, 2], Leadership::Leads);
-    check(&[1, 2], Leadership::Follows);
-}
-
-#[test]
-fn a_lost_word_counts_as_failed_unless_the_facts_say_otherwise() {
-    let mut scene = Scene::fresh().finds(about_new(Alarm::ModelFault));
-    assert_eq!(names(&scene.after(1)), ["swap", "quarantine", "page"]);
-    // Nobody performs it, nobody says so: after a while it is tried again.
-    assert_eq!(names(&scene.after(10)), [] as [&str; 0]);
-    // Without a word the change counts as failed: what can be done without it is done.
-    assert_eq!(names(&scene.after(25)), ["restart_inference"]);
-    assert_eq!(names(&scene.after(60)), ["swap", "quarantine", "page"]);
-}
-
-#[test]
-fn the_breaker_shows_in_the_state() {
-    let mut scene = Scene::proven();
-    for (state, health) in [
-        (BreakerState::Open, Health::Degraded),
-        (BreakerState::HalfOpen, Health::Recovering),
-        (BreakerState::Closed, Health::Healthy),
-    ] {
-        scene.situation.breaker.state = state;
-        scene.after(1);
-        assert_eq!(scene.memory.health, health);
-    }
-    let entered = scene.memory.health_since;
-    scene.after(10);
-    assert_eq!(scene.memory.health_since, entered);
-    assert!(scene.situation.now.since(entered) == Span::from_seconds(10));
 }

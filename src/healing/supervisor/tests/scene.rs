@@ -119,6 +119,17 @@ impl Scene {
         planned
     }
 
+    /// Plans every ten seconds for a while, performs it all, and returns what was planned at all.
+    pub(super) fn run(&mut self, seconds: i64) -> Vec<&'static str> {
+        let mut all = Vec::new();
+        for _ in 0..seconds / 10 {
+            let planned = self.after(10);
+            all.extend(names(&planned));
+            self.perform(&planned);
+        }
+        all
+    }
+
     /// Performs what was planned: facts change, outcomes come with the next plan.
     pub(super) fn perform(&mut self, planned: &Plan) {
         for planned in &planned.actions {
