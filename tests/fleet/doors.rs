@@ -34,6 +34,10 @@ impl Served {
             .env("FRAUDD__MODELS__DIRECTORY", directory.join("models"))
             .env("FRAUDD__STATE__DIRECTORY", directory.join("state"))
             .env("FRAUDD__FLEET__WATCH_EVERY", "100ms")
+            // Who answers is shown here, not how fast a busy machine is.
+            .env("FRAUDD__LIMITS__MODEL_DEADLINE", "5s")
+            .env("FRAUDD__LIMITS__DEADLINE", "20s")
+            .env("FRAUDD__BREAKER__SLOW_AFTER", "4s")
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

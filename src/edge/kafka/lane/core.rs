@@ -86,6 +86,8 @@ pub struct Lane<B: Broker, W: Work> {
     records: Vec<Fetched>,
     bytes: usize,
     linger: Linger,
+    /// When nothing lay ready, or a batch was taken: what lies ready later came after it.
+    emptied_at: Duration,
     pub(super) is_paused: bool,
     batches: u64,
     /// The tests have a lane that breaks a rule.
@@ -111,6 +113,7 @@ impl<B: Broker, W: Work> Lane<B, W> {
             drain_until: None,
             records: Vec::new(),
             bytes: 0,
+            emptied_at: Duration::ZERO,
             is_paused: false,
             batches: 0,
             #[cfg(test)]
@@ -237,10 +240,11 @@ impl<B: Broker, W: Work> Lane<B, W> {
         }
     }
 
-    /// Polls until the batch is full, has waited its time, or something else happened.
+    /// Polls until the batch is full, has waited its time, or something else happened. Records that came while the batch
+    /// before was published have waited meanwhile, so they are not made to wait again.
     fn collect(&mut self) {
         let mut until = (!self.records.is_empty()).then(|| self.broker.now() + self.linger.wait());
-        let mut wait = if until.is_some() { Duration::ZERO } else { self.options.idle_wait };
+        let mut wait = Duration::ZERO;
         loop {
             match self.broker.poll(wait) {
                 Event::Record(record) => {
@@ -249,16 +253,19 @@ impl<B: Broker, W: Work> Lane<B, W> {
                         return self.decide();
                     }
                     if until.is_none() && !self.records.is_empty() {
-                        until = Some(self.broker.now() + self.linger.wait());
+                        let since = if wait.is_zero() { self.emptied_at } else { self.broker.now() };
+                        until = Some(since + self.linger.wait());
                     }
                     // What lies ready is taken without a look at the clock.
                     wait = if until.is_some() { Duration::ZERO } else { wait };
                 }
                 Event::Idle => {
-                    let Some(until) = until else { return };
-                    wait = until.saturating_sub(self.broker.now());
-                    if wait.is_zero() {
-                        return self.decide();
+                    self.emptied_at = self.broker.now();
+                    match until {
+                        Some(until) if self.emptied_at >= until => return self.decide(),
+                        Some(until) => wait = until.saturating_sub(self.emptied_at),
+                        None if wait.is_zero() => wait = self.options.idle_wait,
+                        None => return,
                     }
                 }
                 event @ (Event::Assigned(_) | Event::Revoked { .. } | Event::Fault(_)) => {
@@ -290,6 +297,7 @@ impl<B: Broker, W: Work> Lane<B, W> {
         let records = std::mem::take(&mut self.records);
         let (rows, started) = (records.len(), self.broker.now());
         self.bytes = 0;
+        self.emptied_at = started;
         self.records.reserve(rows);
         let before = self.linger.wait();
         self.linger.learn(rows, self.options.rows_max, self.broker.lag().records);

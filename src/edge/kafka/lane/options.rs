@@ -15,7 +15,7 @@ pub struct Options {
     pub rows_max: usize,
     /// Bytes of the records of a batch; the last one may exceed it.
     pub bytes_max: usize,
-    /// How long a batch waits for company when there is no backlog.
+    /// How long a batch waits for company when there is no backlog, from when its first record came.
     pub linger_min: Duration,
     /// How long it waits at most when there is.
     pub linger_max: Duration,

@@ -98,6 +98,27 @@ impl Simulation {
 }
 
 #[test]
+fn a_record_waits_for_company_unless_it_lay_there_while_a_batch_was_published() {
+    const WAIT: Duration = Duration::from_millis(1);
+    let mut simulation = alone();
+    let is_decided = |all: &Simulation| all.processes[0].lane.as_ref().is_some_and(|lane| lane.held.is_some());
+    let now = |all: &Simulation| all.world.borrow().now;
+    let append = |all: &Simulation, id| all.world.borrow_mut().append(Source::Transactions, 1, 0, id);
+    steps(&mut simulation, "all read", |all| all.world.borrow().unfinished().is_empty() && !is_decided(all));
+    append(&simulation, 201);
+    let came = now(&simulation);
+    steps(&mut simulation, "the first is decided", is_decided);
+    assert!(now(&simulation).saturating_sub(came) >= WAIT, "it came to an idle lane");
+
+    append(&simulation, 202);
+    simulation.world.borrow_mut().now += 10 * WAIT;
+    steps(&mut simulation, "the first is committed", |all| !is_decided(all));
+    let free = now(&simulation);
+    steps(&mut simulation, "the second is decided", is_decided);
+    assert!(now(&simulation).saturating_sub(free) < WAIT / 2, "it had waited while the first was published");
+}
+
+#[test]
 fn a_lane_that_keeps_failing_is_broken_says_why_and_heals() {
     let mut simulation = alone();
     steps(&mut simulation, "running", |all| all.status().is_ready() && !all.world.borrow().offsets.is_empty());
