@@ -136,6 +136,7 @@ fn the_record_and_requests_reach_their_topics_and_one_of_two_instances_leads() {
     // Over a restart too: what was not sent is in the files.
     assert!(service.stop());
     let service = first.start();
+    service.wait_until_ready();
     let seq = order(&service, "lock");
     let numbers = first.lines_up_to(seq);
     assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());

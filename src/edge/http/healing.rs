@@ -13,7 +13,7 @@ use super::body::{self, Kind};
 use super::decisions::json;
 use super::frame::Caller;
 use super::parameters::{Named, path, query, respond};
-use super::service::Service;
+use super::service::{Phase, Service};
 use crate::domain::Timestamp;
 use crate::edge::problem::{Code, Problem};
 use crate::healing::situation::OrderKind;
@@ -154,5 +154,8 @@ fn read<T: serde::de::DeserializeOwned>(bytes: &[u8], expected: &'static str) ->
 }
 
 fn healer(service: &Service) -> Result<&Healer, Problem> {
-    service.healing.get().ok_or_else(|| Problem::new(Code::NotFound, "healing is off (healing.enabled)"))
+    service.healing.get().ok_or_else(|| match service.life.phase() {
+        Phase::Starting => Problem::new(Code::NotReady, "the service is starting, and healing with it").retry_after(1),
+        _ => Problem::new(Code::NotFound, "healing is off (healing.enabled)"),
+    })
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::support::{Setup, get, post, ready, service};
 use crate::domain::Span;
+use crate::edge::http::service::Phase;
 use crate::edge::http::{Service, router};
 use crate::healing::finding::Alarm;
 use crate::runtime::audit::{Audit, Options};
@@ -84,6 +85,18 @@ async fn orders_are_taken_with_a_reason_and_show_in_health_and_record() {
     let rest = get(&rig.router, &format!("/v1/audit?after={after}&limit=1")).await.json();
     assert_eq!(rest["records"][0]["seq"], after + 1);
     assert!(rig.service.healing.get().is_some());
+}
+
+#[tokio::test]
+async fn an_order_to_a_service_that_starts_may_come_again_and_one_without_healing_is_told_so() {
+    let (service, router) = ready();
+    let order = async || post(&router, "/v1/healing/lock", r#"{"reason":"look first"}"#).await;
+    let off = order().await;
+    assert_eq!((off.status.as_u16(), off.json()["code"].as_str()), (404, Some("not_found")), "{}", off.text);
+    service.life.enter(Phase::Starting, "restoring");
+    let early = order().await;
+    assert_eq!((early.status.as_u16(), early.json()["code"].as_str()), (503, Some("not_ready")), "{}", early.text);
+    assert_eq!(early.header("retry-after"), "1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
