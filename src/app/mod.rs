@@ -246,17 +246,17 @@ impl App {
         let _reload = watch_files(reloader, &service, settings.reload_every.to_std(), &shutdown);
         let publishing = publishing::start(&settings, healing.as_ref().map(healing::Running::audit), spool)?;
         let fetching = models::source(&settings, &service.clock, &shutdown)?;
+        let reading = stream.map(|stream| stream.start(&settings, (&service, &schemas), &shutdown));
+        let (mut reading, mut filled) = match reading.transpose() {
+            Ok(reading) => (reading, Ok(())),
+            Err(error) => (None, Err(error)),
+        };
         // History first: it is older than what the store knows.
-        let mut filled = fill(&service, schemas.clone(), (settings.rates.clone(), history), terminal.progress).await;
+        if filled.is_ok() {
+            filled = fill(&service, schemas.clone(), (settings.rates.clone(), history), terminal.progress).await;
+        }
         if let (Ok(()), Some(store)) = (&filled, &store) {
             filled = state::restore(Arc::clone(store), &service, &shutdown, terminal.restoring).await;
-        }
-        let mut reading = None;
-        if let (Ok(()), Some(stream), false) = (&filled, stream, shutdown.is_asked()) {
-            match stream.start(&settings, (&service, &schemas), &shutdown) {
-                Ok(running) => reading = Some(running),
-                Err(error) => filled = Err(error),
-            }
         }
         if filled.is_err() {
             shutdown.ask();

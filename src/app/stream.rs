@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! prepare   how many partitions, which of them were ours     -> Ownership, for the scorer
-//! start     after state is restored: lanes (threads), the re-key lane, outbox (task)
+//! start     beside the store's restoring, which partitions wait for: lanes (threads), the re-key lane, outbox (task)
 //! drain     lanes commit what is in hand, the outbox waits for its last acknowledgements; before the store closes
 //! ```
 //! Without `[kafka]` nothing of this is there.
@@ -94,7 +94,8 @@ impl Stream {
         }
     }
 
-    /// Starts the lanes and the outbox, over state that is restored.
+    /// Starts the lanes and the outbox. They join their group while the store is still read; no partition is restored, and
+    /// so none is read, before that is done.
     ///
     /// # Errors
     /// A mapping that is not there, no thread to be had.

@@ -103,6 +103,8 @@ pub struct Desk {
     spans: Spans,
     rate: Rate,
     restorer: Restorer,
+    /// Partitions that came while the store was being read: what they are restored upon is not there yet.
+    early: Vec<Assigned>,
     bounds: TimeBounds,
     deadline: Duration,
     changelog_len_max: usize,
@@ -136,6 +138,7 @@ impl Desk {
             spans,
             rate,
             restorer,
+            early: Vec::new(),
             bounds,
             deadline,
             changelog_len_max,
@@ -223,11 +226,14 @@ impl Work for Desk {
         self.parts.locals.heard(self.parts.lane, partitions.iter().map(|assigned| number(assigned.partition)));
         for assigned in partitions {
             self.parts.ownership.set(number(assigned.partition), Standing::Restoring);
-            self.restorer.begin(assigned);
+            self.early.push(assigned);
         }
     }
 
     fn restored(&mut self) -> Vec<Restored> {
+        if !self.early.is_empty() && !self.parts.scorer.is_restoring() {
+            self.early.drain(..).for_each(|assigned| self.restorer.begin(assigned));
+        }
         let mut told = Vec::new();
         for (partition, outcome) in self.restorer.finished() {
             told.push(match outcome {
@@ -245,6 +251,7 @@ impl Work for Desk {
     fn revoked(&mut self, partitions: &[i32], _is_lost: bool) {
         for partition in partitions {
             self.prefixes.remove(partition);
+            self.early.retain(|assigned| assigned.partition != *partition);
             self.restorer.cancel(*partition);
             let _gone = self.parts.locals.take(number(*partition));
             self.parts.ownership.set(number(*partition), Standing::Foreign);

@@ -17,7 +17,7 @@ use crate::runtime::decisions::Record;
 use crate::runtime::scorer::Answer;
 use crate::runtime::store::seal_record;
 use crate::runtime::stream::Position;
-use crate::runtime::stream::tests::support::{Instance, T0, bits, open, paying, request, transaction};
+use crate::runtime::stream::tests::support::{self, Instance, T0, bits, open, paying, request, transaction};
 
 /// The changelog as the broker would give it back.
 type Log = Arc<parking_lot::Mutex<Vec<Vec<u8>>>>;
@@ -129,6 +129,29 @@ fn rig(directory: &std::path::Path) -> Rig {
     let mut desk = desk(&instance, &log, options());
     let next = restored(&mut desk, None).expect("a first run");
     Rig { instance, desk, log, next }
+}
+
+#[test]
+fn a_partition_that_comes_while_the_store_is_read_is_restored_behind_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let instance = support::begin(support::options(directory.path()), 64 << 20);
+    let (log, calls) = (Log::default(), Calls::default());
+    let mut desk = counted(&instance, (&log, &calls), options());
+    desk.assigned(vec![assigned(None)]);
+    desk.revoked(&[0], true);
+    desk.assigned(vec![assigned(None)]);
+    for _ in 0..100 {
+        assert_eq!(desk.restored(), [], "the store is still read");
+    }
+    assert_eq!(*calls.lock(), [0, 0], "the changelog was not looked at");
+    instance.running.restore(&|_| true).expect("readable");
+    let told = loop {
+        match desk.restored() {
+            told if told.is_empty() => std::thread::yield_now(),
+            told => break told,
+        }
+    };
+    assert!(matches!(told[..], [Restored::Ready(_)]), "once, although it came twice: {told:?}");
 }
 
 /// A transaction number whose customer belongs to partition 0.

@@ -57,6 +57,13 @@ pub(crate) fn open(directory: &Path) -> Instance {
 }
 
 pub(crate) fn open_with(options: Options, cache: usize) -> Instance {
+    let instance = begin(options, cache);
+    instance.running.restore(&|_| true).expect("readable");
+    instance
+}
+
+/// The same before it is restored.
+pub(crate) fn begin(options: Options, cache: usize) -> Instance {
     let (store, kept) = Store::open(options).expect("a store");
     let store = store.with_stream();
     let positions = store.positions();
@@ -76,7 +83,6 @@ pub(crate) fn open_with(options: Options, cache: usize) -> Instance {
     let gate = Arc::clone(store.gate());
     let scorer = scorer(&entities, &ledger, (gate, &schema, Some(Arc::clone(&ownership))));
     let running = store.start(&ledger, &entities, &Shutdown::default()).expect("threads");
-    running.restore(&|_| true).expect("readable");
     Instance { scorer, entities, ledger, ownership, running, positions }
 }
 
