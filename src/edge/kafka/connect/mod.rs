@@ -89,9 +89,10 @@ pub fn reach(options: &Options, patience: Duration, tell: &mut dyn FnMut(&Error)
     let mut told = None;
     loop {
         let asked = producer.client().fetch_metadata(None, ASK_TIMEOUT);
-        producer.poll(LISTEN);
-        while ears.take_news() {
-            producer.poll(Duration::ZERO);
+        // A broker that answered has told its versions before, so there is mostly nothing to wait for.
+        hear(&producer, &ears, Duration::ZERO);
+        if asked.is_err() || !ears.features().is_verified() {
+            hear(&producer, &ears, LISTEN);
         }
         let heard = ears.take_trouble(&options.bootstrap_servers);
         let reason = match asked {
@@ -113,6 +114,14 @@ pub fn reach(options: &Options, patience: Duration, tell: &mut dyn FnMut(&Error)
             tell(&reason);
             told = Some(reason);
         }
+    }
+}
+
+/// Listens for so long, and then to all that was said by then.
+fn hear(producer: &BaseProducer<Ears>, ears: &Ears, wait: Duration) {
+    producer.poll(wait);
+    while ears.take_news() {
+        producer.poll(Duration::ZERO);
     }
 }
 
