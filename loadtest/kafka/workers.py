@@ -78,7 +78,7 @@ class Copy(Worker):
 
 class Fraudd(Worker):
     name, title, keeps_state = "fraudd", "fraudd", True
-    note = "as shipped, one lane; linger_min = linger_max = the linger"
+    note = "as shipped, one lane; linger_min = linger_max = the linger; every event of an entity is kept, as peers do"
 
     def __init__(self, binary):
         self.binary = pathlib.Path(binary).resolve()
@@ -92,6 +92,8 @@ class Fraudd(Worker):
             "kafka.linger_min": f"{run.linger_ms}ms",
             "kafka.linger_max": f"{run.linger_ms}ms",
             "state.directory": run.folder / "state",
+            # The peers keep every event of an entity; as shipped the newest 4,096 are kept, and busy BINs have more.
+            "entities.events_per_entity_max": 1_000_000,
             "telemetry.log.filter": "warn",
         }
         settings |= {f"kafka.topics.{role}": name for role, name in run.topics.names.items()}
