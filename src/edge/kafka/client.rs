@@ -33,9 +33,6 @@ pub fn consumer(options: &Options, lane: usize) -> ClientConfig {
         .set("max.poll.interval.ms", millis(options.timeouts.poll_interval_max))
         // How far behind a lane is, is told by the client's statistics.
         .set("statistics.interval.ms", "1000")
-        // Partitions of a backlog take turns by what one fetch brings: a compressed megabyte each is days of event time,
-        // and windows that partitions share are whole for a day only (entities.lateness_max).
-        .set("fetch.message.max.bytes", "131072")
         // Offsets exist before a partition is read; without them an error is better than a jump.
         .set("auto.offset.reset", "error");
     finish(config, options)
